@@ -1,0 +1,1 @@
+"""Inference: from model-sized pictures in the ring to boxes in source-frame pixels."""

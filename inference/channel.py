@@ -1,0 +1,124 @@
+"""The messages between a worker and a detector: a filled slot goes one way, its answer and the slot come back.
+
+They travel over one `SOCK_SEQPACKET` socket pair: a message arrives whole or not at all, and a dead peer is an EOF.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+_HELLO = struct.Struct("<IQ")
+_FILLED = struct.Struct("<IIHH?QQ")
+_ANSWER = struct.Struct("<IIBHHQff")
+MAX_MESSAGE_BYTES = 65536
+STUCK_PEER_S = 1.0
+
+
+class Outcome(IntEnum):
+    """What became of a slot's frame."""
+
+    ANALYSED = 0
+    REPLACED = 1
+    ERROR = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """Worker to detector: this slot holds a frame. `keep_all`: do not replace it by a newer one."""
+
+    slot: int
+    stream: int
+    height: int
+    width: int
+    keep_all: bool
+    seq: int
+    sent_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Detector to worker: the slot is yours again, and this was found.
+
+    Attributes:
+        rows: float32 [N, 6]: x1, y1, x2, y2 in model-input pixels, score, class id.
+        wait_s: from the message being sent to inference starting.
+        infer_s: inference and decoding of the batch this frame was in.
+    """
+
+    slot: int
+    stream: int
+    outcome: Outcome
+    batch: int
+    seq: int
+    wait_s: float
+    infer_s: float
+    rows: NDArray[np.float32]
+
+
+NO_ROWS = np.zeros((0, 6), np.float32)
+
+
+def pack_filled(message: Filled) -> bytes:
+    return _FILLED.pack(
+        message.slot, message.stream, message.height, message.width, message.keep_all, message.seq, message.sent_ns
+    )
+
+
+def unpack_filled(data: bytes) -> Filled:
+    return Filled(*_FILLED.unpack(data))
+
+
+def pack_answer(answer: Answer) -> bytes:
+    head = _ANSWER.pack(
+        answer.slot, answer.stream, answer.outcome, answer.batch, len(answer.rows), answer.seq, answer.wait_s,
+        answer.infer_s,
+    )  # fmt: skip
+    return head + np.ascontiguousarray(answer.rows, np.float32).tobytes()
+
+
+def unpack_answer(data: bytes) -> Answer:
+    slot, stream, outcome, batch, count, seq, wait_s, infer_s = _ANSWER.unpack_from(data)
+    rows = np.frombuffer(data, np.float32, count * 6, _ANSWER.size).reshape(count, 6)
+    return Answer(slot, stream, Outcome(outcome), batch, seq, wait_s, infer_s, rows)
+
+
+def send_hello(link: socket.socket, ring_fd: int, slots: int, slot_bytes: int) -> None:
+    """A worker's first message: its ring."""
+    socket.send_fds(link, [_HELLO.pack(slots, slot_bytes)], [ring_fd])
+
+
+def receive_hello(link: socket.socket) -> tuple[int, int, int]:
+    """The ring's file descriptor, number of slots and bytes per slot.
+
+    Raises:
+        EOFError: the worker is gone.
+        TimeoutError: it has said nothing for `STUCK_PEER_S`.
+    """
+    link.settimeout(STUCK_PEER_S)
+    data, fds, _, _ = socket.recv_fds(link, _HELLO.size, 1)
+    link.settimeout(None)
+    if not fds:
+        raise EOFError("the worker closed the link before its first message")
+    slots, slot_bytes = _HELLO.unpack(data)
+    return fds[0], slots, slot_bytes
+
+
+def send(link: socket.socket, data: bytes) -> None:
+    """Sends a message, waiting at most `STUCK_PEER_S` for a peer that does not read.
+
+    Raises:
+        OSError: the peer is gone (BrokenPipeError) or stuck (TimeoutError).
+    """
+    try:
+        link.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+    except BlockingIOError:
+        if not select.select([], [link], [], STUCK_PEER_S)[1]:
+            raise TimeoutError("the peer has not read for too long") from None
+        link.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)

@@ -1,0 +1,37 @@
+"""What a user may set about detection."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from inference.runtimes import RUNTIMES
+
+
+class DetectorConfig(BaseModel):
+    """The model, where it runs and what it reports."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(
+        "auto",
+        description="Path of a `.pt` or `.onnx` file with Ultralytics metadata, or the name of an Ultralytics model to "
+        "download. `auto`: yolo11n.pt when it is here or can be had within 10 s, else the starter that ships with "
+        "Vigil.",
+        min_length=1,
+    )
+    runtime: str = Field(
+        "auto", description=f"One of {', '.join(RUNTIMES)}, `module:Class`, or `auto`: torch on CUDA, openvino on CPU."
+    )
+    device: str = Field("auto", description="`cpu`, `cuda`, `cuda:1`, …; `auto`: the first GPU, else the CPU.")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="`auto`: the fastest the device computes natively (bf16 or fp16 where it can, else fp32)."
+    )
+    image_size: int = Field(
+        640, ge=64, le=2048, multiple_of=32, description="Longer side of the model's input in pixels."
+    )
+    confidence: float = Field(0.25, gt=0, lt=1, description="Boxes below this score are not reported.")
+    iou: float = Field(0.7, gt=0, le=1, description="Boxes of one class that overlap more than this are merged (NMS).")
+    classes: list[str] | None = Field(None, description="Names of the classes to report; default: all of the model's.")
+    max_detections: int = Field(300, ge=1, le=1000, description="At most this many boxes per frame.")

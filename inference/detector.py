@@ -1,0 +1,200 @@
+"""The detector: takes filled ring slots from all workers, batches them through the runtime, answers with boxes.
+
+Every method says which thread calls it; the process that starts the threads is `vigil/detector_process.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import threading
+import time
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+import structlog
+
+from inference import channel
+from inference.channel import Answer, Filled, Outcome
+from inference.errors import ModelError
+from inference.heads import Head
+from inference.metrics import DetectorMetrics
+from inference.runtimes import Runtime
+from inference.scheduler import Scheduler
+from ingest.ring import Ring
+
+log = structlog.get_logger()
+
+MAX_FAILURES_IN_A_ROW = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A worker: its link and its ring."""
+
+    worker: str
+    link: socket.socket
+    ring: Ring
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    peer: Peer
+    frame: Filled
+
+
+class Detector:
+    def __init__(self, runtime: Runtime, head: Head, metrics: DetectorMetrics) -> None:
+        self.runtime = runtime
+        self._head = head
+        self._metrics = metrics
+        self._work = threading.Condition()
+        self._scheduler: Scheduler[_Job] = Scheduler()
+        self._ready: set[Hashable] = set()
+        self._refused: set[Hashable] = set()
+        # At most one entry per input size; sizes are multiples of the stride up to the image size.
+        self._to_prepare: queue.SimpleQueue[tuple[int, int] | None] = queue.SimpleQueue()
+        self._requested: set[Hashable] = set()
+        self._stopping = False
+        self._failures = 0
+
+    # -- called by the thread that reads the links
+
+    def attach(self, worker: str, link: socket.socket) -> Peer:
+        """Takes on a worker whose link was just received; waits for its first message."""
+        fd, slots, slot_bytes = channel.receive_hello(link)
+        return Peer(worker, link, Ring(fd, slots, slot_bytes))
+
+    def read(self, peer: Peer) -> bool:
+        """Takes everything the worker has sent; False when it is gone."""
+        try:
+            while True:
+                data = peer.link.recv(channel.MAX_MESSAGE_BYTES, socket.MSG_DONTWAIT)
+                if not data:
+                    return False
+                self._offer(_Job(peer, channel.unpack_filled(data)))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
+    def detach(self, peer: Peer) -> None:
+        """Lets go of a worker that is gone."""
+        with self._work:
+            self._scheduler.forget({stream for stream in self._scheduler.streams() if stream[0] == peer.worker})
+        peer.link.close()
+        peer.ring.close()
+
+    def stop(self) -> None:
+        with self._work:
+            self._stopping = True
+            self._work.notify_all()
+        self._to_prepare.put(None)
+
+    def _offer(self, job: _Job) -> None:
+        frame = job.frame
+        size = (frame.height, frame.width)
+        if size not in self._requested:
+            self._requested.add(size)
+            self._to_prepare.put(size)
+        replaced = None
+        with self._work:
+            refused = size in self._refused
+            if not refused:
+                replaced = self._scheduler.offer((job.peer.worker, frame.stream), size, job, frame.keep_all)
+                self._work.notify()
+        if refused:
+            self._answer(job, Outcome.ERROR)
+        if replaced is not None:
+            self._answer(replaced, Outcome.REPLACED)
+
+    # -- called by the preparing thread
+
+    def run_preparing(self) -> None:
+        """Compiles the model for input sizes as they are first seen, so that no other stream waits for it."""
+        while (size := self._to_prepare.get()) is not None:
+            began = time.monotonic()
+            try:
+                self.runtime.prepare(*size)
+            except ModelError as error:
+                log.error("input size refused", size=f"{size[1]}x{size[0]}", error=str(error))
+                self._refuse(size)
+                continue
+            log.info("input size ready", size=f"{size[1]}x{size[0]}", seconds=round(time.monotonic() - began, 2))
+            with self._work:
+                self._ready.add(size)
+                self._work.notify_all()
+
+    def _refuse(self, size: Hashable) -> None:
+        waiting: list[_Job] = []
+        with self._work:
+            self._refused.add(size)
+            while jobs := self._scheduler.take(self.runtime.max_batch, {size}):
+                waiting += jobs
+        for job in waiting:
+            self._answer(job, Outcome.ERROR)
+
+    # -- called by each of the `runtime.parallel` inference threads
+
+    def run_inference(self) -> None:
+        while batch := self._next_batch():
+            self._infer(batch)
+
+    def _next_batch(self) -> list[_Job]:
+        with self._work:
+            while True:
+                if self._stopping:
+                    return []
+                batch = self._scheduler.take(self.runtime.max_batch, self._ready)
+                if batch:
+                    return batch
+                self._work.wait()
+
+    def _infer(self, batch: list[_Job]) -> None:
+        began = time.monotonic_ns()
+        try:
+            pictures = [job.peer.ring.picture(job.frame.slot, job.frame.height, job.frame.width) for job in batch]
+            output = self.runtime.infer(pictures)
+            inferred = time.monotonic_ns()
+            rows = [self._head.decode(output[index]) for index in range(len(batch))]
+        except Exception as error:  # whatever a runtime raises must reach the workers as an answer
+            self._failed(batch, error)
+            return
+        self._failures = 0
+        infer_s = (inferred - began) / 1e9
+        self._metrics.batch.observe(len(batch))
+        self._metrics.stage.labels("infer").observe(infer_s)
+        self._metrics.stage.labels("post").observe((time.monotonic_ns() - inferred) / 1e9)
+        for job, found in zip(batch, rows, strict=True):
+            wait_s = (began - job.frame.sent_ns) / 1e9
+            self._metrics.stage.labels("wait").observe(wait_s)
+            self._send(job.peer, Answer(
+                job.frame.slot, job.frame.stream, Outcome.ANALYSED, len(batch), job.frame.seq, wait_s, infer_s, found
+            ))  # fmt: skip
+
+    def _failed(self, batch: list[_Job], error: Exception) -> None:
+        self._failures += 1
+        self._metrics.errors.inc()
+        if self._failures == 1:
+            log.error("inference failed", error=f"{type(error).__name__}: {error}")
+        for job in batch:
+            self._answer(job, Outcome.ERROR)
+        if self._failures >= MAX_FAILURES_IN_A_ROW:
+            log.error("giving up: inference keeps failing", failures=self._failures)
+            os._exit(1)
+
+    # -- called by any of them
+
+    def _answer(self, job: _Job, outcome: Outcome) -> None:
+        frame = job.frame
+        self._send(job.peer, Answer(frame.slot, frame.stream, outcome, 0, frame.seq, 0.0, 0.0, channel.NO_ROWS))
+
+    def _send(self, peer: Peer, answer: Answer) -> None:
+        try:
+            channel.send(peer.link, channel.pack_answer(answer))
+        except TimeoutError:
+            log.error("worker does not read its answers; letting go of it", worker=peer.worker)
+            peer.link.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it is gone: the reading thread sees the end of the link and detaches it

@@ -1,0 +1,24 @@
+"""Ultralytics' NMS-free detection heads: YOLO26 and YOLOv10."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.heads import Rows
+
+
+class YoloEnd2EndHead:
+    """Raw output float32 [candidates, 6]: x1, y1, x2, y2 in input pixels, score, class id, best first."""
+
+    def __init__(self, confidence: float, iou: float, class_ids: list[int] | None, limit: int) -> None:
+        del iou  # the model was trained to give one box per object
+        self._confidence = confidence
+        self._class_ids = class_ids
+        self._limit = limit
+
+    def decode(self, output: NDArray[np.float32]) -> Rows:
+        wanted = output[:, 4] > self._confidence
+        if self._class_ids is not None:
+            wanted &= np.isin(output[:, 5].astype(np.int32), self._class_ids)
+        return output[wanted][: self._limit]

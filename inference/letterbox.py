@@ -1,0 +1,71 @@
+"""Fits a picture into a model's input and takes boxes back: the geometry Ultralytics uses for the same weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+PAD_VALUE = 114
+
+
+@dataclass(frozen=True, slots=True)
+class Letterbox:
+    """Scale and padding from a source frame to the smallest rectangular input that holds it.
+
+    As `ultralytics.data.augment.LetterBox(auto=True)`: the longer side becomes `image_size`, the shorter one is padded
+    to the next multiple of the stride, half on each side.
+
+    Attributes:
+        source: (width, height) of the source frame, pixels.
+        size: (width, height) of the resized picture within the input.
+        left, top: where the resized picture begins.
+        width, height: the input's size.
+        gain: input pixels per source pixel.
+    """
+
+    source: tuple[int, int]
+    size: tuple[int, int]
+    left: int
+    top: int
+    width: int
+    height: int
+    gain: float
+
+    @classmethod
+    def fit(cls, width: int, height: int, image_size: int, stride: int = 32) -> Letterbox:
+        gain = min(image_size / width, image_size / height)
+        size = (max(1, round(width * gain)), max(1, round(height * gain)))
+        pad_w, pad_h = (image_size - size[0]) % stride, (image_size - size[1]) % stride
+        return cls(
+            source=(width, height),
+            size=size,
+            left=round(pad_w / 2 - 0.1),
+            top=round(pad_h / 2 - 0.1),
+            width=size[0] + pad_w,
+            height=size[1] + pad_h,
+            gain=gain,
+        )
+
+    def apply(self, picture: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+        """Resizes uint8 [source height, source width, 3] into `out`, uint8 [height, width, 3], and pads around it."""
+        right, bottom = self.left + self.size[0], self.top + self.size[1]
+        inner = out[self.top : bottom, self.left : right]
+        if self.size == self.source:
+            inner[:] = picture
+        elif inner.flags.c_contiguous:
+            cv2.resize(picture, self.size, dst=inner, interpolation=cv2.INTER_LINEAR)
+        else:
+            inner[:] = cv2.resize(picture, self.size, interpolation=cv2.INTER_LINEAR)
+        out[: self.top] = PAD_VALUE
+        out[bottom:] = PAD_VALUE
+        out[:, : self.left] = PAD_VALUE
+        out[:, right:] = PAD_VALUE
+
+    def to_source(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Boxes [N, 4] xyxy from input pixels to source-frame pixels, cut at the frame's edge."""
+        shifted = (boxes - np.array([self.left, self.top, self.left, self.top], np.float32)) / np.float32(self.gain)
+        limit = np.array([*self.source, *self.source], np.float32)
+        return np.clip(shifted, 0, limit).astype(np.float32, copy=False)

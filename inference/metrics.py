@@ -1,0 +1,20 @@
+"""What the detector measures of itself."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from ingest.metrics import stage_histogram
+
+
+class DetectorMetrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.stage = stage_histogram(registry)
+        self.batch = Histogram(
+            "vigil_batch_size", "Frames per inference.", buckets=(1, 2, 4, 8, 16, 32, 64), registry=registry
+        )
+        self.errors = Counter("vigil_inference_errors", "Inferences that failed.", registry=registry)
+        self.model = Gauge(
+            "vigil_model_info", "1 for the loaded model.", ["name", "hash", "runtime", "precision", "device"],
+            registry=registry,
+        )  # fmt: skip

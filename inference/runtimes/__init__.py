@@ -1,0 +1,69 @@
+"""Runtimes, by name: what computes a model. One file each, loaded when chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.errors import ModelError
+
+if TYPE_CHECKING:
+    from inference.config import DetectorConfig
+    from inference.model import ModelInfo
+
+RUNTIMES = {
+    "openvino": "inference.runtimes.openvino:OpenVinoRuntime",
+    "torch": "inference.runtimes.torch:TorchRuntime",
+}
+
+
+class Runtime(Protocol):
+    """Computes one model on one device. Constructed as `Runtime(path, config)`; raises ModelError when it cannot.
+
+    `parallel` calls of `infer` may run at once, each from a thread of its own, with up to `max_batch` pictures each.
+    """
+
+    info: ModelInfo
+    parallel: int
+    max_batch: int
+
+    def prepare(self, height: int, width: int) -> None:
+        """Makes ready for pictures of this size; blocks as long as that takes. Called before the first `infer`."""
+        ...
+
+    def infer(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Raw outputs [batch, ...] for uint8 BGR pictures [height, width, 3], all of one prepared size."""
+        ...
+
+
+def load_runtime(path: Path, config: DetectorConfig) -> Runtime:
+    """The runtime that the config names, with the model loaded.
+
+    Raises:
+        ModelError: no such runtime, or it cannot load the model or use the device.
+    """
+    name = config.runtime
+    if name == "auto":
+        name = "torch" if _wants_cuda(config.device) else "openvino"
+    target = RUNTIMES.get(name, name)
+    module, _, attribute = target.partition(":")
+    if not attribute:
+        raise ModelError(f"detector.runtime: no runtime {name!r}; use {', '.join(RUNTIMES)}, or module:Class")
+    try:
+        factory = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ModelError(f"detector.runtime: {name} cannot be loaded: {error}") from error
+    runtime: Runtime = factory(path, config)
+    return runtime
+
+
+def _wants_cuda(device: str) -> bool:
+    if device != "auto":
+        return device.startswith("cuda")
+    # The driver's own device files: importing torch to ask takes seconds on a machine without a GPU.
+    return any(Path("/dev").glob("nvidia[0-9]*"))

@@ -1,0 +1,137 @@
+"""OpenVINO: the default on CPUs. Colour order, scaling and layout are folded into the compiled graph."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from openvino.preprocess import ColorFormat, PrePostProcessor
+
+from inference.config import DetectorConfig
+from inference.errors import ModelError
+from inference.model import ModelInfo, cache_dir, describe, weights_hash
+
+PRECISIONS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+
+
+class OpenVinoRuntime:
+    """One picture a request, as many requests at once as the device likes: on a CPU that beats batching."""
+
+    max_batch = 1
+
+    def __init__(self, path: Path, config: DetectorConfig) -> None:
+        if config.device not in ("auto", "cpu"):
+            raise ModelError(f"detector.device: the openvino runtime computes on 'cpu', not {config.device!r}")
+        self._core = ov.Core()
+        self._core.set_property({"CACHE_DIR": str(cache_dir() / "openvino")})
+        digest = weights_hash(path)
+        self._model_path = path if path.suffix == ".onnx" else _converted(path, digest)
+        try:
+            model = self._core.read_model(self._model_path)
+        except RuntimeError as error:
+            raise ModelError(f"OpenVINO cannot read {path}: {_first_line(error)}") from None
+        described = describe(path, _metadata(model))
+        self._hints: dict[str, Any] = {
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "INFERENCE_NUM_THREADS": len(os.sched_getaffinity(0)),
+        }
+        if config.precision != "auto":
+            self._hints["INFERENCE_PRECISION_HINT"] = PRECISIONS[config.precision]
+        self._compiled: dict[tuple[int, int], ov.CompiledModel] = {}
+        self._requests = threading.local()
+        # Compile one shape now: a model that cannot run must fail the start, not the first frame.
+        probe = self._compile(described.stride * 2, described.stride * 2)
+        self.parallel = int(probe.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self.info = ModelInfo(
+            name=path.stem,
+            hash=digest,
+            names=described.names,
+            head=described.head,
+            stride=described.stride,
+            image_size=config.image_size,
+            runtime="openvino",
+            device="cpu",
+            precision=probe.get_property("INFERENCE_PRECISION_HINT").get_type_name(),
+        )
+
+    def prepare(self, height: int, width: int) -> None:
+        if (height, width) not in self._compiled:
+            self._compiled[height, width] = self._compile(height, width)
+
+    def infer(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        (picture,) = pictures
+        request = self._request(picture.shape[0], picture.shape[1])
+        request.infer([ov.Tensor(picture[None], shared_memory=True)], share_inputs=True)
+        output: NDArray[np.float32] = request.get_output_tensor(0).data
+        return output
+
+    def _compile(self, height: int, width: int) -> ov.CompiledModel:
+        try:
+            model = self._core.read_model(self._model_path)
+            model.reshape([1, 3, height, width])
+            steps = PrePostProcessor(model)
+            steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC")).set_color_format(
+                ColorFormat.BGR
+            )
+            steps.input().model().set_layout(ov.Layout("NCHW"))
+            steps.input().preprocess().convert_element_type(ov.Type.f32).convert_color(ColorFormat.RGB).scale(255.0)
+            return self._core.compile_model(steps.build(), "CPU", self._hints)
+        except RuntimeError as error:
+            raise ModelError(
+                f"OpenVINO cannot use {self._model_path.name} at {width}x{height}: {_first_line(error)}"
+            ) from None
+
+    def _request(self, height: int, width: int) -> ov.InferRequest:
+        """This thread's own request for this size."""
+        requests: dict[tuple[int, int], ov.InferRequest] = self._requests.__dict__
+        if (height, width) not in requests:
+            requests[height, width] = self._compiled[height, width].create_infer_request()
+        return requests[height, width]
+
+
+def _metadata(model: ov.Model) -> dict[str, str]:
+    """What Ultralytics wrote into the ONNX file, or we into the converted one."""
+    if not model.has_rt_info("framework"):
+        return {}
+    keys = ("task", "names", "stride", "end2end")
+    return {key: model.get_rt_info(["framework", key]).astype(str) for key in keys
+            if model.has_rt_info(["framework", key])}  # fmt: skip
+
+
+def _converted(path: Path, digest: str) -> Path:
+    """Ultralytics weights as an OpenVINO file that takes any input size; converted once, then kept."""
+    target = cache_dir() / f"{path.stem}-{digest}.xml"
+    if target.is_file():
+        return target
+    from inference.runtimes.torch import load_weights
+
+    import torch
+
+    model, metadata = load_weights(path)
+    model.model[-1].export = True
+    model.model[-1].format = "openvino"
+    model.model[-1].dynamic = True
+    example = torch.zeros(1, 3, 320, 320)
+    with torch.no_grad():
+        model(example)
+        traced = torch.jit.trace(model, example, strict=False)
+    converted = ov.convert_model(traced, input=[-1, 3, -1, -1], example_input=example)
+    for key, value in metadata.items():
+        converted.set_rt_info(value, ["framework", key])
+    part = target.with_name(f"{os.getpid()}-{target.name}")
+    ov.save_model(converted, part, compress_to_fp16=False)
+    part.with_suffix(".bin").replace(target.with_suffix(".bin"))
+    # The weights are in place before the file that makes the pair visible.
+    part.replace(target)
+    return target
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__

@@ -1,0 +1,60 @@
+"""What a user may set about a stream's source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from ingest.sources import SCHEMES
+
+
+class SourceConfig(BaseModel):
+    """Where a stream's frames come from and how they are read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(
+        description="`rtsp://…`, `rtsps://…`, or the path of a video file. Percent-encode special characters in "
+        "passwords; `${VAR}` and `${file:/run/secrets/x}` are filled in.",
+        min_length=1,
+    )
+    transport: Literal["tcp", "udp"] = Field("tcp", description="RTSP transport.")
+    fps: float | None = Field(
+        None, gt=0, le=240, description="Analyse at most this many frames a second; default: every frame."
+    )
+    loop: bool = Field(False, description="Files only: start again at the end.")
+    pace: Literal["realtime", "fast"] = Field(
+        "realtime", description="Files only: play at the video's own speed, or as fast as possible."
+    )
+    on_full: Literal["drop", "block"] = Field(
+        "drop",
+        description="When the detector is busy: `drop` the older frame (live), or `block` the reader and lose none "
+        "(files).",
+    )
+    connect_timeout: float = Field(5.0, gt=0, le=120, description="Seconds to the first frame before giving up.")
+    read_timeout: float = Field(5.0, gt=0, le=120, description="Seconds without a frame before reconnecting.")
+
+    @field_validator("url")
+    @classmethod
+    def _known_scheme(cls, url: str) -> str:
+        scheme = urlsplit(url).scheme if "://" in url else "file"
+        if scheme not in SCHEMES:
+            raise ValueError(f"sources of type {scheme!r} are not supported; use one of {', '.join(SCHEMES)}, or a path")
+        return url
+
+    @property
+    def is_file(self) -> bool:
+        return "://" not in self.url or self.url.startswith("file://")
+
+    @property
+    def file_path(self) -> Path:
+        """The path of a file source."""
+        return Path(self.url.removeprefix("file://"))
+
+    @property
+    def ends(self) -> bool:
+        """Whether this source comes to an end of its own."""
+        return self.is_file and not self.loop

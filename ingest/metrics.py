@@ -1,0 +1,61 @@
+"""What ingest measures, and the stage histogram that every stage fills."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from ingest.ledger import Fate, FrameLedger
+
+STAGE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+def stage_histogram(registry: CollectorRegistry) -> Histogram:
+    """`vigil_stage_seconds{stage}`: decode, letterbox, wait, infer, post, track, publish."""
+    return Histogram(
+        "vigil_stage_seconds", "Seconds a frame spends in a stage.", ["stage"], buckets=STAGE_BUCKETS, registry=registry
+    )
+
+
+class IngestMetrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.state = Gauge(
+            "vigil_stream_state", "1 for the state a stream is in.", ["stream", "state"], registry=registry
+        )
+        self.reconnects = Counter(
+            "vigil_reconnects", "Connections that failed or ended.", ["stream", "reason"], registry=registry
+        )
+        self.last_frame = Gauge(
+            "vigil_last_frame_timestamp_seconds",
+            "When the last frame was decoded, in seconds since the epoch.",
+            ["stream"],
+            registry=registry,
+        )
+        self.ledgers = LedgerCollector()
+        registry.register(self.ledgers)
+
+
+class LedgerCollector(Collector):
+    """Reads each stream's ledger at the scrape, so that the frames always add up."""
+
+    def __init__(self) -> None:
+        self._ledgers: dict[str, FrameLedger[Any, Any]] = {}
+
+    def add(self, stream: str, ledger: FrameLedger[Any, Any]) -> None:
+        self._ledgers[stream] = ledger
+
+    def collect(self) -> Iterator[Metric]:
+        frames = CounterMetricFamily("vigil_frames", "Frames by what became of them.", labels=["stream", "outcome"])
+        flying = GaugeMetricFamily("vigil_frames_in_flight", "Frames on their way.", labels=["stream"])
+        for stream, ledger in self._ledgers.items():
+            fates, in_flight = ledger.balance()
+            frames.add_metric([stream, "decoded"], sum(fates.values()) + in_flight)
+            for fate in Fate:
+                frames.add_metric([stream, fate.value], fates.get(fate, 0))
+            flying.add_metric([stream], in_flight)
+        yield frames
+        yield flying

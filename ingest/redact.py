@@ -1,0 +1,17 @@
+"""Takes credentials out of text before it reaches a log, an event, a metric or an answer."""
+
+from __future__ import annotations
+
+import re
+
+# user:password@ and user@ in any URL, up to the last @ before a slash or space: cameras accept raw @ in passwords.
+_USERINFO = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)(?P<user>[^\s/:@?#]*)(?P<secret>:[^\s/]*)?@")
+_PARAMETER = re.compile(
+    r"(?i)(?P<key>[?&;\s\"'](?:[a-z0-9_-]*(?:password|passwd|pwd|token|secret|api_?key|auth|signature)))=(?P<value>[^&\s\"'#]+)"
+)
+
+
+def redact(text: str) -> str:
+    """`rtsp://user:secret@host/x?token=abc` becomes `rtsp://user:***@host/x?token=***`."""
+    text = _USERINFO.sub(lambda m: f"{m['scheme']}{m['user']}{':***' if m['secret'] else ''}@", text)
+    return _PARAMETER.sub(lambda m: f"{m['key']}=***", text)

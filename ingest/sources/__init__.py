@@ -1,0 +1,45 @@
+"""Sources, by URL scheme: one file each, loaded when first used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import av
+
+    from ingest.config import SourceConfig
+
+SCHEMES = {
+    "file": "ingest.sources.file:FileSource",
+    "rtsp": "ingest.sources.rtsp:RtspSource",
+    "rtsps": "ingest.sources.rtsp:RtspSource",
+}
+
+
+class Source(Protocol):
+    """How a stream's bytes arrive. A context manager: entering connects, leaving closes.
+
+    Blocking calls end within the config's `connect_timeout` and `read_timeout`. Failures are `SourceError`s.
+    """
+
+    frame_rate: float | None
+    """Nominal frames per second, where the source says."""
+    decode_s: float
+    """Seconds that decoding the latest packet took."""
+    description: str
+    """Codec, size and rate, for people."""
+
+    def frames(self) -> Iterator[av.VideoFrame]:
+        """Decoded frames in presentation order; ends where the source ends."""
+        ...
+
+
+def open_source(config: SourceConfig) -> AbstractContextManager[Source]:
+    """The source that `config.url` names; it connects on entering."""
+    scheme = "file" if config.is_file else config.url.split("://", 1)[0]
+    module, name = SCHEMES[scheme].split(":")
+    source: AbstractContextManager[Source] = getattr(import_module(module), name)(config)
+    return source

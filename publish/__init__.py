@@ -1,0 +1,1 @@
+"""Publishing: what leaves Vigil, on NATS and over HTTP."""

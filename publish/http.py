@@ -1,0 +1,87 @@
+"""The HTTP side: health, metrics and the state of the streams."""
+
+from __future__ import annotations
+
+import hmac
+import socket
+from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Protocol
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from publish.config import HttpConfig
+from publish.metrics import MergedMetrics
+
+
+class View(Protocol):
+    """What the HTTP side shows."""
+
+    metrics: MergedMetrics
+
+    def ready(self) -> dict[str, bool]: ...
+
+    def stream_list(self) -> list[dict[str, Any]]: ...
+
+
+def create_app(view: View, config: HttpConfig) -> FastAPI:
+    app = FastAPI(title="Vigil", docs_url="/docs", redoc_url=None)
+    registry = CollectorRegistry()
+    registry.register(view.metrics)
+    token = config.token.get_secret_value() if config.token else None
+
+    @app.middleware("http")
+    async def authorise(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
+        if token is not None and not request.url.path.startswith("/health/"):
+            given = request.headers.get("authorization", "")
+            if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+                return _problem(401, "http.unauthorized", "send `Authorization: Bearer <token>`")
+        return await go_on(request)
+
+    @app.get("/health/live", summary="The supervisor answers")
+    async def live() -> dict[str, str]:
+        return {"status": "live"}
+
+    @app.get("/health/ready", summary="Model loaded, workers running, NATS connected")
+    async def ready() -> JSONResponse:
+        parts = view.ready()
+        good = all(parts.values())
+        return JSONResponse({"status": "ready" if good else "not ready", **parts}, 200 if good else 503)
+
+    @app.get("/metrics", summary="Prometheus metrics of all processes")
+    async def metrics() -> PlainTextResponse:
+        return PlainTextResponse(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/api/v1/streams", summary="The streams and how they are doing")
+    async def streams() -> list[dict[str, Any]]:
+        return view.stream_list()
+
+    return app
+
+
+def _problem(status: int, code: str, detail: str) -> JSONResponse:
+    """RFC 9457 problem details."""
+    return JSONResponse(
+        {"type": "about:blank", "status": status, "code": code, "detail": detail},
+        status,
+        media_type="application/problem+json",
+    )
+
+
+class _Server(uvicorn.Server):
+    """Signals are the supervisor's."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(view: View, config: HttpConfig, listening: socket.socket) -> None:
+    """Serves on a bound socket until cancelled."""
+    server = _Server(
+        uvicorn.Config(create_app(view, config), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+    )
+    await server.serve(sockets=[listening])

@@ -1,0 +1,206 @@
+"""The messages on NATS, version 1. Within a major version fields are only added."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from inference.detections import Detections
+from inference.model import ModelInfo
+from ingest.frame import Frame
+from tracking.events import EndReason, Event, EventType
+from tracking.tracks import Tracks
+
+SCHEMA_VERSION = "1.0"
+
+Box = Annotated[
+    tuple[float, float, float, float],
+    Field(description="x1, y1, x2, y2 in pixels of the source frame, origin top left"),
+]
+
+
+class Message(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Size(Message):
+    """Pixels."""
+
+    width: int
+    height: int
+
+
+class Model(Message):
+    """The model behind a message."""
+
+    name: str
+    hash: str = Field(description="First 16 hex digits of the SHA-256 of the weights file")
+    runtime: str
+
+    @classmethod
+    def of(cls, info: ModelInfo) -> Model:
+        return cls(name=info.name, hash=info.hash, runtime=info.runtime)
+
+
+class ObjectSeen(Message):
+    """One object in one frame. `track_id` is null for a box that belongs to no confirmed track."""
+
+    track_id: int | None = Field(description="Unique within stream and session")
+    class_id: int
+    class_name: str
+    confidence: float = Field(ge=0, le=1)
+    box: Box
+
+
+class FrameResult(Message):
+    """What was seen in one analysed frame: ephemeral, on `<prefix>.frames.<stream>`."""
+
+    schema_version: str = SCHEMA_VERSION
+    site: str
+    stream: str
+    session: int = Field(description="The uninterrupted connection; grows with each reconnect and restart")
+    seq: int = Field(description="Number of the decoded frame in its session; gaps are dropped or skipped frames")
+    pts: float = Field(description="Media time in seconds from the session's first frame")
+    captured_at: datetime
+    clock: Literal["arrival"] = Field("arrival", description="How captured_at is known")
+    latency_ms: float = Field(description="From the frame's arrival to this message, in milliseconds")
+    frame: Size
+    model: Model
+    config_rev: str
+    objects: list[ObjectSeen]
+
+
+class TrackEvent(Message):
+    """A track started or ended: durable, on `<prefix>.events.<stream>.<type>`."""
+
+    schema_version: str = SCHEMA_VERSION
+    event_id: str = Field(description="The same for every delivery of this event")
+    type: EventType
+    site: str
+    stream: str
+    session: int
+    seq: int = Field(description="The frame in which the track was first (started) or last (ended) seen")
+    pts: float
+    captured_at: datetime = Field(description="When that frame was taken")
+    clock: Literal["arrival"] = "arrival"
+    track_id: int
+    track_uid: str = Field(description="stream/session/track_id: the track's name across streams and restarts")
+    class_id: int
+    class_name: str
+    confidence: float = Field(ge=0, le=1, description="Highest score of the track so far")
+    box: Box
+    frame: Size
+    started_at: datetime
+    frames: int = Field(description="Frames the track was seen in")
+    reason: EndReason | None = Field(None, description="Why the track ended")
+    model: Model
+    config_rev: str
+
+
+class StreamStatus(Message):
+    """A stream's state changed: the last one is kept, on `<prefix>.status.<stream>`."""
+
+    schema_version: str = SCHEMA_VERSION
+    site: str
+    stream: str
+    state: str
+    session: int | None = None
+    reason: str | None = Field(None, description="Why it left the live state")
+    detail: str | None = None
+    retry_in: float | None = Field(None, description="Seconds until the next attempt")
+    description: str | None = Field(None, description="Codec, size and rate of a live stream")
+    at: datetime
+    config_rev: str
+
+
+MESSAGES: dict[str, type[Message]] = {"frame": FrameResult, "event": TrackEvent, "status": StreamStatus}
+
+
+def when(ns: int) -> datetime:
+    """UTC time, to the microsecond, of ns since the epoch."""
+    return datetime.fromtimestamp(ns // 1000 / 1e6, UTC)
+
+
+def _box(values: list[float] | tuple[float, ...]) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = (round(value, 2) for value in values)
+    return x1, y1, x2, y2
+
+
+def _score(value: float) -> float:
+    return round(min(max(value, 0.0), 1.0), 4)
+
+
+class Composer:
+    """Turns a stream's contracts into its messages."""
+
+    def __init__(self, site: str, model: ModelInfo, config_rev: str) -> None:
+        self._site = site
+        self._model = Model.of(model)
+        self._names = model.names
+        self._config_rev = config_rev
+
+    def frame_result(self, frame: Frame, detections: Detections, tracks: Tracks, now_ns: int) -> FrameResult:
+        """`now_ns` is the monotonic time at which the result is published."""
+        objects = []
+        for index, row in enumerate(tracks.detection_rows.tolist()):
+            # What the detector saw, unless the tracker is coasting without it.
+            box, score = (tracks.boxes[index], tracks.scores[index]) if row < 0 else (
+                detections.boxes[row], detections.scores[row])  # fmt: skip
+            objects.append(self._object(int(tracks.track_ids[index]), int(tracks.class_ids[index]), score, box))
+        untracked = np.setdiff1d(np.arange(len(detections)), tracks.detection_rows)
+        for row in untracked.tolist():
+            objects.append(
+                self._object(None, int(detections.class_ids[row]), detections.scores[row], detections.boxes[row])
+            )
+        return FrameResult(
+            site=self._site,
+            stream=frame.stream,
+            session=frame.session,
+            seq=frame.seq,
+            pts=frame.pts_ns / 1e9,
+            captured_at=when(frame.captured_at),
+            latency_ms=round((now_ns - frame.arrival_ns) / 1e6, 3),
+            frame=Size(width=frame.width, height=frame.height),
+            model=self._model,
+            config_rev=self._config_rev,
+            objects=objects,
+        )
+
+    def _object(
+        self, track_id: int | None, class_id: int, score: np.float32, box: NDArray[np.float32]
+    ) -> ObjectSeen:
+        return ObjectSeen(
+            track_id=track_id,
+            class_id=class_id,
+            class_name=self._names[class_id],
+            confidence=_score(float(score)),
+            box=_box(box.tolist()),
+        )
+
+    def event(self, event: Event) -> TrackEvent:
+        return TrackEvent(
+            event_id=event.event_id,
+            type=event.type,
+            site=self._site,
+            stream=event.stream,
+            session=event.session,
+            seq=event.seq,
+            pts=event.pts_ns / 1e9,
+            captured_at=when(event.captured_at),
+            track_id=event.track_id,
+            track_uid=event.track_uid,
+            class_id=event.class_id,
+            class_name=self._names[event.class_id],
+            confidence=_score(event.confidence),
+            box=_box(event.box),
+            frame=Size(width=event.frame_width, height=event.frame_height),
+            started_at=when(event.started_at),
+            frames=event.frames,
+            reason=event.reason,
+            model=self._model,
+            config_rev=self._config_rev,
+        )

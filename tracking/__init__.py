@@ -1,0 +1,1 @@
+"""Tracking: from boxes to objects with a life of their own."""

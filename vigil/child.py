@@ -1,0 +1,137 @@
+"""A child process of the supervisor: started, watched, told to stop, and its output brought into our log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from vigil.control import Control, Order
+
+log = structlog.get_logger()
+
+MAX_LINE_BYTES = 1 << 16
+
+
+class Child:
+    """One process running `module`. Always a fresh interpreter (spawn, never fork), in a session of its own, so that
+    the terminal's Ctrl-C reaches the supervisor alone. Lives in the supervisor's loop.
+    """
+
+    def __init__(self, name: str, module: str, on_order: Callable[[Child, Order], None]) -> None:
+        self.name = name
+        self.last_beat = time.monotonic()
+        self.started_at = time.monotonic()
+        self.ready = asyncio.Event()
+        self.ended = asyncio.Event()
+        self.failure: str | None = None
+        self._module = module
+        self._on_order = on_order
+        self._process: asyncio.subprocess.Process | None = None
+        self._control: Control | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "start the child first"
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.returncode if self._process else None
+
+    async def start(self) -> None:
+        self._control, theirs = Control.pair()
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                self._module,
+                str(theirs.fileno()),
+                pass_fds=[theirs.fileno()],
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+                limit=MAX_LINE_BYTES,
+            )
+        self.started_at = self.last_beat = time.monotonic()
+        asyncio.get_running_loop().add_reader(self._control.link, self._read_control)
+        self._tasks = [
+            asyncio.create_task(self._read_output(), name=f"{self.name} output"),
+            asyncio.create_task(self._watch(), name=f"{self.name} exit"),
+        ]
+
+    def send(self, kind: str, link: socket.socket | None = None, **data: Any) -> None:
+        """Sends an order, with a socket that becomes the child's. A child that is gone is noticed elsewhere."""
+        if self._control is None or self.ended.is_set():
+            return
+        try:
+            self._control.send(kind, [link.fileno()] if link else [], **data)
+        except OSError:
+            pass
+
+    def kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
+    async def stop(self, timeout_s: float) -> None:
+        """Asks it to end, and kills it when it has not within `timeout_s`."""
+        self.send("stop")
+        try:
+            await asyncio.wait_for(self.ended.wait(), timeout_s)
+        except TimeoutError:
+            log.warning("child does not stop; killing it", child=self.name)
+            self.kill()
+            await self.ended.wait()
+
+    def _read_control(self) -> None:
+        assert self._control is not None
+        try:
+            while order := self._control.receive(wait=False):
+                self.last_beat = time.monotonic()
+                if order.kind == "ready":
+                    self.ready.set()
+                elif order.kind == "failed":
+                    self.failure = order.data["message"]
+                self._on_order(self, order)
+        except EOFError:
+            asyncio.get_running_loop().remove_reader(self._control.link)
+
+    async def _watch(self) -> None:
+        assert self._process is not None and self._control is not None
+        await self._process.wait()
+        self._read_control()  # its last words
+        asyncio.get_running_loop().remove_reader(self._control.link)
+        self._control.close()
+        self.ended.set()
+
+    async def _read_output(self) -> None:
+        """Its log lines keep their fields; whatever libraries print becomes a log line too."""
+        assert self._process is not None and self._process.stdout is not None
+        while True:
+            try:
+                line = await self._process.stdout.readline()
+            except ValueError:
+                continue  # a line longer than the limit was thrown away
+            if not line:
+                return
+            self._log(line.decode(errors="replace").rstrip())
+
+    def _log(self, line: str) -> None:
+        if not line:
+            return
+        try:
+            fields = json.loads(line)
+            event, level = fields.pop("event"), fields.pop("level")
+            fields.pop("timestamp", None)
+        except (ValueError, KeyError, AttributeError, TypeError):
+            log.warning("output", process=self.name, line=line)
+            return
+        getattr(log, level, log.info)(event, process=self.name, **fields)

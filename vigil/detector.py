@@ -1,0 +1,122 @@
+"""The detector process.
+
+| runs                     | where                                              |
+|--------------------------|----------------------------------------------------|
+| reading links, control   | the main thread, in `_serve`                       |
+| `Detector.run_inference` | `runtime.parallel` daemon threads                  |
+| `Detector.run_preparing` | one daemon thread                                  |
+
+It ends when told to, when the supervisor is gone, or with an error when inference keeps failing.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from inference.config import DetectorConfig
+from inference.detector import Detector, Peer
+from inference.errors import ModelError
+from inference.heads import load_head
+from inference.metrics import DetectorMetrics
+from inference.model import find_model
+from inference.runtimes import load_runtime
+from publish.metrics import snapshot
+from vigil import logging
+from vigil.control import Control
+
+log = structlog.get_logger()
+
+BEAT_S = 0.5
+
+
+def load(config: DetectorConfig, registry: CollectorRegistry) -> Detector:
+    """The model, found and loaded.
+
+    Raises:
+        ModelError: it cannot be.
+    """
+    path, why = find_model(config.model)
+    log.info("model chosen", model=Path(path).name, why=why)
+    runtime = load_runtime(path, config)
+    info = runtime.info
+    head = load_head(info, config.confidence, config.iou, info.class_ids(config.classes), config.max_detections)
+    metrics = DetectorMetrics(registry)
+    metrics.model.labels(info.name, info.hash, info.runtime, info.precision, info.device).set(1)
+    return Detector(runtime, head, metrics)
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    logging.configure(level="debug", style="json")
+    control = Control.inherited(int(sys.argv[1]))
+    registry = CollectorRegistry()
+    try:
+        order = control.receive()
+        assert order is not None and order.kind == "assign"
+        detector = load(DetectorConfig.model_validate(order.data["detector"]), registry)
+    except EOFError:
+        os._exit(1)
+    except ModelError as error:
+        control.send("failed", code=error.code, message=str(error))
+        os._exit(1)
+    threads = [threading.Thread(target=detector.run_preparing, name="prepare", daemon=True)]
+    threads += [
+        threading.Thread(target=detector.run_inference, name=f"infer {index}", daemon=True)
+        for index in range(detector.runtime.parallel)
+    ]
+    for thread in threads:
+        thread.start()
+    control.send("ready", model=detector.runtime.info.to_json())
+    try:
+        _serve(detector, control, registry)
+    except (EOFError, OSError):
+        os._exit(1)  # the supervisor is gone
+    detector.stop()
+    os._exit(0)
+
+
+def _serve(detector: Detector, control: Control, registry: CollectorRegistry) -> None:
+    """Reads orders and links until told to stop."""
+    selector = selectors.DefaultSelector()
+    selector.register(control.link, selectors.EVENT_READ, None)
+    next_beat = 0.0
+    while True:
+        for key, _ in selector.select(max(0.0, next_beat - time.monotonic())):
+            peer: Peer | None = key.data
+            if peer is None:
+                order = control.receive()
+                if order is not None and order.kind == "stop":
+                    return
+                if order is not None and order.kind == "worker":
+                    _attach(detector, selector, order.data["worker"], socket.socket(fileno=order.fds[0]))
+            elif not detector.read(peer):
+                selector.unregister(peer.link)
+                detector.detach(peer)
+        if time.monotonic() >= next_beat:
+            control.send("metrics", families=snapshot(registry))
+            control.send("beat")
+            next_beat = time.monotonic() + BEAT_S
+
+
+def _attach(detector: Detector, selector: selectors.BaseSelector, worker: str, link: socket.socket) -> None:
+    try:
+        peer = detector.attach(worker, link)
+    except (EOFError, OSError):
+        link.close()  # that worker died before it said hello
+        return
+    selector.register(link, selectors.EVENT_READ, peer)
+
+
+if __name__ == "__main__":
+    main()

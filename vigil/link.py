@@ -1,0 +1,66 @@
+"""A worker's link to the detector: the ring both see, and the socket that slots and answers travel on."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from inference import channel
+from inference.channel import Answer, Filled
+from inference.model import ModelInfo
+from ingest.ring import Ring
+
+if TYPE_CHECKING:
+    from vigil.reader import Departed, Ledger
+
+
+class DetectorLink:
+    """Lives as long as the detector process at its other end; a restarted detector gets a new one."""
+
+    def __init__(self, link: socket.socket, ring: Ring, model: ModelInfo) -> None:
+        self.socket = link
+        self.ring = ring
+        self.model = model
+        self._lock = threading.Lock()
+        self._open = True
+        channel.send_hello(link, ring.fd, ring.slots, ring.slot_bytes)
+
+    def submit(self, stream: int, ledger: Ledger, departed: Departed, keep_all: bool) -> bool:
+        """Hands a filled slot of the worker's stream number `stream` to the detector; False when it could not be, and then nothing is recorded.
+
+        Called by the readers. The lock makes closing wait, so that no frame departs over a link that was given up.
+        """
+        box = departed.letterbox
+        with self._lock:
+            if not self._open:
+                return False
+            ticket = ledger.depart(departed)
+            message = Filled(
+                departed.slot, stream, box.height, box.width, keep_all, ticket, time.monotonic_ns()
+            )
+            try:
+                # Never waits: the slots in flight are fewer than the messages a socket holds.
+                self.socket.send(channel.pack_filled(message), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            except OSError:
+                ledger.withdraw(ticket)
+                return False
+            return True
+
+    def answers(self) -> tuple[list[Answer], bool]:
+        """What has arrived, and whether the detector is still there."""
+        arrived: list[Answer] = []
+        try:
+            while data := self.socket.recv(channel.MAX_MESSAGE_BYTES, socket.MSG_DONTWAIT):
+                arrived.append(channel.unpack_answer(data))
+        except BlockingIOError:
+            return arrived, True
+        except OSError:
+            pass
+        return arrived, False
+
+    def close(self) -> None:
+        with self._lock:
+            self._open = False
+        self.socket.close()

@@ -1,0 +1,46 @@
+"""Structured logs: for people on a terminal, JSON lines elsewhere; secrets are taken out of every line."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Literal
+
+import structlog
+
+from ingest.redact import redact
+
+
+def configure(level: str = "info", style: Literal["auto", "console", "json"] = "auto") -> None:
+    """Sets up this process's log on standard error."""
+    if style == "auto":
+        style = "console" if sys.stderr.isatty() else "json"
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28)
+        if style == "console"
+        else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S" if style == "console" else "iso", utc=style == "json"),
+            structlog.processors.format_exc_info,
+            _redact,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+
+
+def _redact(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    del logger, method
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = redact(value)
+    return event

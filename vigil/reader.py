@@ -1,0 +1,202 @@
+"""One stream's reader: connects, decodes, and hands frames to the detector through the ring. Runs in its own thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from threading import Event
+from typing import Protocol
+
+from inference.channel import Answer
+from inference.letterbox import Letterbox
+from ingest.clock import MediaClock
+from ingest.config import SourceConfig
+from ingest.errors import Reason, SourceError
+from ingest.frame import Frame
+from ingest.ledger import Fate, FrameLedger
+from ingest.reconnect import Backoff, StreamState
+from ingest.ring import FreeSlots
+from ingest.sampling import Sampler
+from ingest.sources import Source, open_source
+from vigil.link import DetectorLink
+from vigil.services import Services
+
+BLOCK_POLL_S = 0.1
+DEFAULT_RATE = 25.0
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStart:
+    """A connection began delivering frames, of which about `frame_rate` a second are analysed."""
+
+    session: int
+    frame_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnd:
+    """The connection is over."""
+
+    session: int
+
+
+@dataclass(frozen=True, slots=True)
+class Departed:
+    """A frame on its way through the detector, and the slot its model-sized copy is in."""
+
+    frame: Frame
+    letterbox: Letterbox
+    slot: int
+
+
+Passage = Departed | SessionStart | SessionEnd
+Ledger = FrameLedger[Passage, Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """What a stream's state became, and why."""
+
+    state: StreamState
+    session: int | None = None
+    reason: Reason | None = None
+    detail: str | None = None
+    retry_in: float | None = None
+    description: str | None = None
+
+
+class Listener(Protocol):
+    """Who hears of a reader; called in the worker's loop."""
+
+    def state_changed(self, change: StateChange) -> None: ...
+
+    def drain(self) -> None:
+        """Something may be ready in the ledger."""
+        ...
+
+
+class StreamReader:
+    """Reads one stream of a worker; `number` is the stream's number there."""
+
+    def __init__(
+        self, name: str, number: int, config: SourceConfig, ledger: Ledger, slots: FreeSlots, services: Services
+    ) -> None:
+        self._stream = name
+        self._number = number
+        self._config = config
+        self._ledger = ledger
+        self._slots = slots
+        self._services = services
+        self._session = 0
+        self._letterboxes: dict[tuple[int, int], Letterbox] = {}
+
+    def run(self, listener: Listener, stop: Event) -> None:
+        """Reads until told to stop, reconnecting as often as it takes; returns at the end of a file."""
+        self._listener = listener
+        backoff = Backoff()
+        while not stop.is_set():
+            self._tell(StateChange(StreamState.CONNECTING))
+            try:
+                self._read_session(stop, backoff)
+                if self._config.ends and not stop.is_set():
+                    self._tell(StateChange(StreamState.ENDED, session=self._session))
+                    return
+                failure = SourceError(Reason.LOST, "the source ended")
+            except SourceError as error:
+                failure = error
+            if stop.is_set():
+                break
+            self._services.metrics.ingest.reconnects.labels(self._stream, failure.reason.value).inc()
+            if self._config.ends:
+                self._tell(StateChange(StreamState.FAILED, reason=failure.reason, detail=failure.detail))
+                return
+            delay = backoff.failed(failure.reason)
+            self._tell(
+                StateChange(StreamState.BACKOFF, reason=failure.reason, detail=failure.detail, retry_in=round(delay, 2))
+            )
+            stop.wait(delay)
+        self._tell(StateChange(StreamState.STOPPED))
+
+    def _tell(self, change: StateChange) -> None:
+        self._services.call(self._listener.state_changed, change)
+
+    def _read_session(self, stop: Event, backoff: Backoff) -> None:
+        with open_source(self._config) as source:
+            try:
+                seq = 0
+                for frame in self._timed_frames(source, stop):
+                    if seq == 0:
+                        backoff.succeeded()
+                        self._begin(source)
+                    seq += 1
+                    self._forward(frame, source, stop)
+                    if stop.is_set():
+                        break
+            finally:
+                if seq:
+                    self._ledger.mark(SessionEnd(self._session))
+                    self._services.call(self._listener.drain)
+
+    def _begin(self, source: Source) -> None:
+        rates = [rate for rate in (self._config.fps, source.frame_rate) if rate]
+        self._ledger.mark(SessionStart(self._session, min(rates, default=DEFAULT_RATE)))
+        self._sampler = Sampler(self._config.fps)
+        self._tell(StateChange(StreamState.LIVE, session=self._session, description=source.description))
+
+    def _timed_frames(self, source: Source, stop: Event) -> Iterator[Frame]:
+        """The source's frames with their times, files paced as configured."""
+        clock = MediaClock(source.frame_rate)
+        # Seconds since the epoch: sessions stay apart across restarts without anything to remember them by.
+        self._session = max(self._session + 1, int(time.time()))
+        paced = self._config.is_file and self._config.pace == "realtime"
+        began = 0.0
+        for seq, image in enumerate(source.frames()):
+            pts_ns = clock.read(image.pts, image.time_base)
+            if seq == 0:
+                began = time.monotonic()
+            if paced:
+                early = began + pts_ns / 1e9 - time.monotonic()
+                if early > 0 and stop.wait(early):
+                    return
+            yield Frame(self._stream, self._session, seq, pts_ns, time.monotonic_ns(), time.time_ns(), image)
+
+    def _forward(self, frame: Frame, source: Source, stop: Event) -> None:
+        self._services.metrics.stage.labels("decode").observe(source.decode_s)
+        self._services.metrics.ingest.last_frame.labels(self._stream).set(frame.captured_at / 1e9)
+        if not self._sampler.takes(frame.pts_ns):
+            self._ledger.count(Fate.SKIPPED_SAMPLE)
+            return
+        taken = self._take_slot(stop)
+        if isinstance(taken, Fate):
+            self._ledger.count(taken)
+            return
+        link, slot = taken
+        began = time.perf_counter()
+        letterbox = self._letterbox(frame, link)
+        letterbox.apply(frame.bgr(), link.ring.picture(slot, letterbox.height, letterbox.width))
+        self._services.metrics.stage.labels("letterbox").observe(time.perf_counter() - began)
+        if not link.submit(self._number, self._ledger, Departed(frame, letterbox, slot), self._config.on_full == "block"):
+            self._slots.give_back(slot)
+            self._ledger.count(Fate.DROPPED_DETECTOR)
+
+    def _take_slot(self, stop: Event) -> tuple[DetectorLink, int] | Fate:
+        """The detector's link and a free slot; for a stream that may wait, once there are both."""
+        blocks = self._config.on_full == "block"
+        while True:
+            link = self._services.link()
+            slot = self._slots.take(BLOCK_POLL_S if blocks else 0.0) if link else None
+            if link and slot is not None:
+                return link, slot
+            if not blocks or stop.is_set():
+                return Fate.DROPPED_RING if link else Fate.DROPPED_DETECTOR
+            if link is None:
+                stop.wait(BLOCK_POLL_S)
+
+    def _letterbox(self, frame: Frame, link: DetectorLink) -> Letterbox:
+        size = (frame.width, frame.height)
+        letterbox = self._letterboxes.get(size)
+        if letterbox is None:
+            letterbox = Letterbox.fit(*size, link.model.image_size, link.model.stride)
+            self._letterboxes = {size: letterbox}
+        return letterbox

@@ -1,0 +1,380 @@
+"""The supervisor: starts and watches everything else, and restarts what ends.
+
+| runs                        | where                                              |
+|-----------------------------|----------------------------------------------------|
+| this class                  | the main process's asyncio loop                    |
+| HTTP (uvicorn)              | a task in the same loop                            |
+| nats-server                 | a child process, when `nats.url` is `embedded`     |
+| detector                    | a child process                                    |
+| workers, and one in reserve | child processes, `workers.streams_per_worker` each |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from inference.errors import ModelError
+from inference.model import ModelInfo
+from ingest.errors import VigilError
+from ingest.reconnect import StreamState
+from ingest.redact import redact
+from publish import http
+from publish.metrics import MergedMetrics
+from publish.subjects import Subjects
+from vigil.child import Child
+from vigil.config import VigilConfig
+from vigil.control import Order
+from vigil.nats_server import NatsServer
+
+log = structlog.get_logger()
+
+WORKER, DETECTOR = "vigil.worker", "vigil.detector"
+# In the state folder while the service runs.
+ADDRESSES = "addresses.json"
+# A child that has said nothing for this long is hung, whatever its process looks like.
+SILENCE_S = 10.0
+# Starting may import and convert for long.
+START_SILENCE_S = 180.0
+WORKER_STOP_S = 6.0
+DETECTOR_STOP_S = 1.0
+# Delay before the nth restart in a row; a child that lived for a while starts afresh.
+RESTART_DELAYS_S = (0.0, 0.5, 1.0, 2.0, 5.0)
+STEADY_S = 30.0
+
+
+class StartError(VigilError):
+    """The service cannot start on this machine as configured."""
+
+    code = "service.start_failed"
+
+
+@dataclass(slots=True)
+class StreamView:
+    """What is known of a stream, for the API."""
+
+    state: str = StreamState.CONNECTING.value
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Shard:
+    """A worker's place: its streams, and the process that has them at present."""
+
+    name: str
+    streams: list[str]
+    child: Child | None = None
+    restarts: int = 0
+
+
+class Service:
+    """`await run(stop)` serves until `stop` is set, or until every stream was a file that has ended."""
+
+    def __init__(self, config: VigilConfig) -> None:
+        self.config = config
+        self.metrics = MergedMetrics()
+        self.streams = {name: StreamView() for name in config.streams}
+        self.subjects = Subjects(config.nats.prefix or f"vigil.{config.site}")
+        self.started = asyncio.Event()
+        self.nats_url = config.nats.url
+        self.http_url: str | None = None
+        self.model: ModelInfo | None = None
+        self._nats: NatsServer | None = None
+        self._detector: Child | None = None
+        self._detector_restarts = 0
+        self._spare: Child | None = None
+        self._children: set[Child] = set()
+        self._connected: dict[str, bool] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        names = list(config.streams)
+        size = config.workers.streams_per_worker
+        self._shards = [
+            _Shard(f"worker-{index}", names[start : start + size])
+            for index, start in enumerate(range(0, len(names), size))
+        ]
+
+    # -- what others may ask
+
+    def ready(self) -> dict[str, bool]:
+        """The parts that must stand before the service is of use, and whether they do."""
+        return {
+            "model": self._detector is not None and self._detector.ready.is_set(),
+            "workers": all(shard.child is not None and not shard.child.ended.is_set() for shard in self._shards),
+            "nats": bool(self._connected) and all(self._connected.values()),
+        }
+
+    def stream_list(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": name,
+                "state": view.state,
+                **view.details,
+                "frames": int(self.metrics.value("vigil_frames_total", stream=name, outcome="analysed")),
+                "tracks": int(self.metrics.value("vigil_tracks_active", stream=name)),
+            }
+            for name, view in self.streams.items()
+        ]
+
+    def pids(self) -> dict[str, int]:
+        """Process ids by role."""
+        children = {shard.name: shard.child for shard in self._shards} | {
+            "detector": self._detector, "standby": self._spare,
+        }  # fmt: skip
+        pids = {name: child.pid for name, child in children.items() if child is not None and not child.ended.is_set()}
+        if self._nats is not None and self._nats.pid is not None:
+            pids["nats"] = self._nats.pid
+        return pids
+
+    # -- serving
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Raises VigilError when it cannot start; whatever was started is stopped again."""
+        lock = self._lock()
+        listening = self._listen()
+        try:
+            await self._start()
+            if listening is not None:
+                self._task(http.serve(self, self.config.http, listening), "http")
+            self._task(self._watch_silence(), "watchdog")
+            self._task(self._stop_at_the_end(stop), "end")
+            self._write_addresses()
+            self.started.set()
+            log.info("serving", streams=len(self.streams), nats=self.nats_url, http=self.http_url)
+            await stop.wait()
+            log.info("stopping")
+        finally:
+            await self._stop()
+            if listening is not None:
+                listening.close()
+            os.close(lock)
+
+    def _lock(self) -> int:
+        """One service per state folder; a killed one's lock goes with it."""
+        folder = self.config.state_folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StartError(f"state_dir: cannot use {folder}: {error.strerror}") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise StartError(
+                f"another Vigil serves site {self.config.site!r} from {folder}; stop it, or set another `site` or "
+                "`state_dir`"
+            ) from None
+        return lock
+
+    def _write_addresses(self) -> None:
+        """Tells the other commands where this service listens, as ports may be any free ones."""
+        addresses = {"nats": redact(self.nats_url), "http": self.http_url, "prefix": self.subjects.prefix}
+        (self.config.state_folder / ADDRESSES).write_text(json.dumps(addresses))
+
+    def _listen(self) -> socket.socket | None:
+        if not self.config.http.enabled:
+            return None
+        host, port = self.config.http.host, self.config.http.port
+        try:
+            listening = socket.create_server((host, port))
+        except OSError as error:
+            raise StartError(
+                f"http: cannot listen on {host}:{port}: {error.strerror}; set another `http.port`, or 0 for any"
+            ) from None
+        self.http_url = f"http://{host}:{listening.getsockname()[1]}"
+        if host not in ("127.0.0.1", "localhost", "::1") and self.config.http.token is None:
+            log.warning("HTTP listens beyond this machine without a token; set http.token", host=host)
+        return listening
+
+    async def _start(self) -> None:
+        """Everything that takes long starts at once; the model decides whether there will be a service at all."""
+        workers = [await self._spawn_worker(shard.name) for shard in self._shards]
+        if self.config.nats.url == "embedded":
+            self._nats = NatsServer(self.config.state_folder / "nats", self.config.nats.port)
+            await self._nats.start()
+            self.nats_url = self._nats.url
+            self._task(self._nats.supervise(), "nats")
+        await self._start_detector()
+        for shard, worker in zip(self._shards, workers, strict=True):
+            self._occupy(shard, worker)
+        if self.config.workers.standby:
+            self._spare = await self._spawn_worker("standby")
+
+    def _task(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a part of the supervisor failed", part=task.get_name(), error=repr(error))
+
+    async def _spawn(self, name: str, module: str) -> Child:
+        child = Child(name, module, self._hear)
+        self._children.add(child)
+        await child.start()
+        return child
+
+    # -- the detector
+
+    async def _start_detector(self) -> None:
+        self._detector = child = await self._spawn("detector", DETECTOR)
+        child.send("assign", detector=self.config.detector.model_dump(mode="json"))
+        await _first(child.ready.wait(), child.ended.wait())
+        if not child.ready.is_set():
+            raise ModelError(child.failure or f"the detector process ended with exit code {child.exit_code}")
+        for shard in self._shards:
+            self._introduce(shard)
+        self._task(self._keep_detector(child), "keep detector")
+
+    async def _keep_detector(self, child: Child) -> None:
+        await child.ended.wait()
+        self._mourn(child)
+        self._detector_restarts = _restarts(child, self._detector_restarts)
+        await asyncio.sleep(_restart_delay(self._detector_restarts))
+        while True:
+            try:
+                await self._start_detector()
+                return
+            except ModelError as error:
+                log.error("detector does not start; trying again", error=str(error))
+                await asyncio.sleep(RESTART_DELAYS_S[-1])
+
+    def _introduce(self, shard: _Shard) -> None:
+        """Gives a worker and the detector the two ends of a new link, once both have started."""
+        worker, detector = shard.child, self._detector
+        if worker is None or detector is None or self.model is None:
+            return
+        if not (worker.ready.is_set() and detector.ready.is_set()):
+            return
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours, theirs:
+            detector.send("worker", link=theirs, worker=worker.name)
+            worker.send("detector", link=ours, model=self.model.to_json())
+
+    # -- the workers
+
+    async def _spawn_worker(self, name: str) -> Child:
+        return await self._spawn(name, WORKER)
+
+    def _occupy(self, shard: _Shard, child: Child) -> None:
+        """Gives a shard's streams to a started worker."""
+        self.metrics.gone(child.name)
+        child.name = shard.name
+        shard.child = child
+        config = self.config
+        child.send(
+            "assign",
+            site=config.site,
+            config_rev=config.revision,
+            nats=config.nats.model_dump(mode="json"),
+            nats_url=self.nats_url,
+            tracker=config.tracker.model_dump(mode="json"),
+            slots_per_stream=config.workers.slots_per_stream,
+            streams={name: config.streams[name].model_dump(mode="json") for name in shard.streams},
+        )
+        self._introduce(shard)
+        self._task(self._keep_worker(shard, child), f"keep {shard.name}")
+
+    async def _keep_worker(self, shard: _Shard, child: Child) -> None:
+        await child.ended.wait()
+        self._mourn(child)
+        shard.restarts = _restarts(child, shard.restarts)
+        await asyncio.sleep(_restart_delay(shard.restarts))
+        spare, self._spare = self._spare, None
+        if spare is None or spare.ended.is_set():
+            spare = await self._spawn_worker(shard.name)
+        self._occupy(shard, spare)
+        log.info("worker replaced", process=shard.name, pid=spare.pid)
+        if self.config.workers.standby and self._spare is None:
+            self._spare = await self._spawn_worker("standby")
+
+    def _mourn(self, child: Child) -> None:
+        self._children.discard(child)
+        self.metrics.gone(child.name)
+        self._connected.pop(child.name, None)
+        log.error("process ended; restarting it", process=child.name, exit_code=child.exit_code)
+
+    # -- what children say
+
+    def _hear(self, child: Child, order: Order) -> None:
+        match order.kind:
+            case "metrics":
+                self.metrics.update(child.name, order.data["families"])
+            case "beat" if "nats" in order.data and child is not self._spare:
+                self._connected[child.name] = order.data["nats"]
+            case "state":
+                self.streams[order.data["stream"]] = StreamView(order.data["state"], order.data["details"])
+            case "ready" if child is self._detector:
+                self.model = ModelInfo.from_json(order.data["model"])
+                log.info("model ready", **{k: v for k, v in order.data["model"].items() if k != "names"},
+                         classes=len(self.model.names))  # fmt: skip
+            case "ready":
+                for shard in self._shards:
+                    if shard.child is child:
+                        self._introduce(shard)
+
+    async def _watch_silence(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            for child in [self._detector, self._spare, *(shard.child for shard in self._shards)]:
+                if child is None or child.ended.is_set():
+                    continue
+                allowed = SILENCE_S if child.ready.is_set() else START_SILENCE_S
+                if time.monotonic() - child.last_beat > allowed:
+                    log.error("process hangs; killing it", process=child.name, silent_s=round(allowed))
+                    child.kill()
+
+    async def _stop_at_the_end(self, stop: asyncio.Event) -> None:
+        """When all streams were files and have ended, so has the service."""
+        if not all(stream.ends for stream in self.config.streams.values()):
+            return
+        final = {StreamState.ENDED.value, StreamState.FAILED.value}
+        while not all(view.state in final for view in self.streams.values()):
+            await asyncio.sleep(0.1)
+        log.info("every stream has ended")
+        stop.set()
+
+    # -- the end
+
+    async def _stop(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        (self.config.state_folder / ADDRESSES).unlink(missing_ok=True)
+        # Workers first: they still need the detector's answers and the server's acknowledgements.
+        await asyncio.gather(*(child.stop(WORKER_STOP_S) for child in self._children if child is not self._detector))
+        if self._detector is not None:
+            await self._detector.stop(DETECTOR_STOP_S)
+        if self._nats is not None:
+            await self._nats.stop()
+        log.info("stopped")
+
+
+def _restarts(child: Child, before: int) -> int:
+    """How many times in a row a child ended soon after it had started."""
+    return 0 if time.monotonic() - child.started_at > STEADY_S else before + 1
+
+
+def _restart_delay(restarts: int) -> float:
+    return RESTART_DELAYS_S[min(max(restarts - 1, 0), len(RESTART_DELAYS_S) - 1)]
+
+
+async def _first(*waits: Coroutine[Any, Any, Any]) -> None:
+    """Returns when one of them has; the others are cancelled."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()

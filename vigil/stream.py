@@ -1,0 +1,166 @@
+"""One stream within its worker: answers from the detector become tracks, messages and events. Runs in the loop."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import structlog
+
+from inference.channel import Answer, Outcome
+from inference.detections import Detections
+from inference.model import ModelInfo
+from ingest.ledger import Fate, FrameLedger
+from ingest.reconnect import StreamState
+from ingest.ring import FreeSlots
+from publish.schema import Composer, StreamStatus, when
+from tracking.config import TrackerConfig
+from tracking.events import Event
+from tracking.lifecycle import Lifecycle
+from tracking.trackers import Tracker, new_tracker
+from vigil.config import StreamConfig
+from vigil.reader import Departed, Ledger, SessionEnd, SessionStart, StateChange, StreamReader
+from vigil.services import Services
+
+log = structlog.get_logger()
+
+FATES = {
+    Outcome.ANALYSED: Fate.ANALYSED,
+    Outcome.REPLACED: Fate.DROPPED_STALE,
+    Outcome.ERROR: Fate.DROPPED_ERROR,
+}
+
+
+class Stream:
+    """Owns a stream's ledger, ring slots, tracker and reader thread."""
+
+    def __init__(
+        self, name: str, number: int, config: StreamConfig, tracker: TrackerConfig, slots: range, services: Services
+    ) -> None:
+        self.name = name
+        self.ledger: Ledger = FrameLedger()
+        self._config = config
+        self._tracker_config = config.tracker or tracker
+        self._slots = FreeSlots(slots)
+        self._services = services
+        self._reader = StreamReader(name, number, config, self.ledger, self._slots, services)
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._composer: Composer | None = None
+        self._tracker: Tracker | None = None
+        self._lifecycle: Lifecycle | None = None
+        self._state: StreamState | None = None
+        services.metrics.ingest.ledgers.add(name, self.ledger)
+
+    # -- the reader thread
+
+    def start(self, model: ModelInfo) -> None:
+        """Starts reading; again after the detector restarted it only takes note of the model."""
+        self._composer = Composer(self._services.site, model, self._services.config_rev)
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._reader.run, args=(self, self._stop), name=f"read {self.name}", daemon=True
+            )
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Asks the reader to end; a blocked FFmpeg call may keep it for up to the read time-out."""
+        self._stop.set()
+
+    @property
+    def reading(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def finish(self) -> None:
+        """Ends the current session's tracks: the service is stopping and the reader may never say so."""
+        self._end_session()
+
+    # -- what the reader tells
+
+    def state_changed(self, change: StateChange) -> None:
+        metrics = self._services.metrics.ingest
+        for state in StreamState:
+            metrics.state.labels(self.name, state.value).set(state is change.state)
+        details = {
+            "session": change.session,
+            "reason": change.reason.value if change.reason else None,
+            "detail": change.detail,
+            "retry_in": change.retry_in,
+            "description": change.description,
+        }
+        told = {key: value for key, value in details.items() if value is not None}
+        level = log.warning if change.reason else log.info
+        level(f"stream {change.state.value}", stream=self.name, **told)
+        self._state = change.state
+        self._services.report(self.name, change.state.value, told)
+        self._services.publisher.status(
+            StreamStatus(
+                site=self._services.site,
+                stream=self.name,
+                state=change.state.value,
+                at=when(time.time_ns()),
+                config_rev=self._services.config_rev,
+                **told,
+            )
+        )
+
+    # -- what the detector answers
+
+    def answered(self, answer: Answer) -> None:
+        """Takes an answer: its slot is free again, and frames leave in capture order."""
+        if self.ledger.settle(answer.seq, FATES[answer.outcome], answer) is not None:
+            self._slots.give_back(answer.slot)
+        self.drain()
+
+    def detector_lost(self) -> None:
+        """The detector is gone with every frame it had; its slots are ours again."""
+        for ticket in self.ledger.unsettled():
+            item = self.ledger.settle(ticket, Fate.DROPPED_DETECTOR)
+            if isinstance(item, Departed):
+                self._slots.give_back(item.slot)
+        self.drain()
+
+    def drain(self) -> None:
+        for item, answer in self.ledger.release():
+            match item:
+                case SessionStart():
+                    self._tracker = new_tracker(self._tracker_config, item.frame_rate)
+                    self._lifecycle = Lifecycle(self.name, item.session, self._tracker_config.lost_after)
+                case SessionEnd():
+                    self._end_session()
+                case Departed() if answer is not None and answer.outcome is Outcome.ANALYSED:
+                    self._analysed(item, answer)
+
+    def _analysed(self, departed: Departed, answer: Answer) -> None:
+        if self._tracker is None or self._lifecycle is None or self._composer is None:
+            return  # the session was ended by `finish`
+        metrics, frame = self._services.metrics, departed.frame
+        detections = Detections(
+            departed.letterbox.to_source(answer.rows[:, :4]),
+            np.ascontiguousarray(answer.rows[:, 4]),
+            answer.rows[:, 5].astype(np.int32),
+        )
+        began = time.perf_counter()
+        tracks = self._tracker.update(detections, frame.pts_ns)
+        events = self._lifecycle.update(frame, tracks)
+        metrics.stage.labels("track").observe(time.perf_counter() - began)
+        now_ns = time.monotonic_ns()
+        result = self._composer.frame_result(frame, detections, tracks, now_ns)
+        self._services.publisher.frame_result(result)
+        self._publish(events)
+        metrics.publish.end_to_end.labels(self.name).observe((now_ns - frame.arrival_ns) / 1e9)
+        metrics.stage.labels("publish").observe((time.monotonic_ns() - now_ns) / 1e9)
+        for seen in result.objects:
+            metrics.publish.detections.labels(self.name, seen.class_name).inc()
+
+    def _end_session(self) -> None:
+        if self._lifecycle is not None:
+            self._publish(self._lifecycle.finish())
+        self._tracker = self._lifecycle = None
+
+    def _publish(self, events: list[Event]) -> None:
+        assert self._composer is not None and self._lifecycle is not None
+        for event in events:
+            self._services.publisher.event(self._composer.event(event))
+        self._services.metrics.tracking.active.labels(self.name).set(len(self._lifecycle))

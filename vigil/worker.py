@@ -1,0 +1,204 @@
+"""A worker process: a shard of cameras, from packets to published messages.
+
+| runs                | where                                      | ends                        |
+|---------------------|--------------------------------------------|-----------------------------|
+| `Worker.run`        | the main thread's asyncio loop             | on `stop`, or when the supervisor is gone |
+| `StreamReader.run`  | one daemon thread per stream               | on stop, or at a file's end |
+| `Publisher`         | tasks in the loop                          | with the loop               |
+
+Everything but reading happens in the loop. The process is started with its imports done and waits to be told its
+streams, so that one in reserve can take over from a dead one at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+import structlog
+
+from inference.model import ModelInfo
+from ingest.ring import Ring
+from publish.config import NatsConfig
+from publish.metrics import snapshot
+from publish.publisher import Publisher
+from tracking.config import TrackerConfig
+from vigil import logging
+from vigil.config import StreamConfig
+from vigil.control import Control, Order
+from vigil.link import DetectorLink
+from vigil.services import Services, WorkerMetrics
+from vigil.stream import Stream
+
+log = structlog.get_logger()
+
+BEAT_S = 0.5
+READERS_STOP_S = 1.5
+PUBLISH_STOP_S = 3.0
+# A control message holds at most this many samples; sockets limit a message's size.
+SAMPLES_PER_MESSAGE = 400
+
+
+class Worker:
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._link: DetectorLink | None = None
+        self._ring: Ring | None = None
+        self._streams: list[Stream] = []
+        self._metrics = WorkerMetrics()
+        self._publisher: Publisher | None = None
+        self._stopping = asyncio.Event()
+        self._slots_per_stream = 0
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._control.link, self._read_control)
+        self._control.send("ready")
+        beat = asyncio.create_task(self._beat(), name="beat")
+        await self._stopping.wait()
+        await self._stop()
+        beat.cancel()
+
+    # -- orders
+
+    def _read_control(self) -> None:
+        try:
+            while order := self._control.receive(wait=False):
+                self._obey(order)
+        except EOFError:
+            os._exit(1)  # the supervisor is gone; nobody will ever ask for anything again
+
+    def _obey(self, order: Order) -> None:
+        match order.kind:
+            case "assign":
+                self._assign(order.data)
+            case "detector":
+                self._attach(socket.socket(fileno=order.fds[0]), ModelInfo.from_json(order.data["model"]))
+            case "stop":
+                self._stopping.set()
+
+    def _assign(self, data: dict[str, Any]) -> None:
+        self._publisher = Publisher(
+            NatsConfig.model_validate(data["nats"]), data["nats_url"], data["site"], self._metrics.publish
+        )
+        self._publisher.start()
+        services = Services(
+            site=data["site"],
+            config_rev=data["config_rev"],
+            publisher=self._publisher,
+            metrics=self._metrics,
+            link=lambda: self._link,
+            call=asyncio.get_running_loop().call_soon_threadsafe,
+            report=self._report,
+        )
+        tracker = TrackerConfig.model_validate(data["tracker"])
+        per_stream = self._slots_per_stream = data["slots_per_stream"]
+        self._streams = [
+            Stream(
+                name,
+                number,
+                StreamConfig.model_validate(config),
+                tracker,
+                range(number * per_stream, (number + 1) * per_stream),
+                services,
+            )
+            for number, (name, config) in enumerate(data["streams"].items())
+        ]
+
+    def _attach(self, link: socket.socket, model: ModelInfo) -> None:
+        """Takes a link to a detector, the first or a restarted one."""
+        self._detach()
+        if self._ring is None:
+            self._ring = Ring.create(len(self._streams) * self._slots_per_stream, 3 * model.image_size**2)
+        try:
+            self._link = DetectorLink(link, self._ring, model)
+        except OSError:
+            link.close()  # it died meanwhile; the supervisor will send another link
+            return
+        asyncio.get_running_loop().add_reader(link, self._read_answers, self._link)
+        for stream in self._streams:
+            stream.start(model)
+
+    def _detach(self) -> None:
+        if self._link is None:
+            return
+        asyncio.get_running_loop().remove_reader(self._link.socket)
+        self._link.close()
+        self._link = None
+        for stream in self._streams:
+            stream.detector_lost()
+
+    # -- the detector
+
+    def _read_answers(self, link: DetectorLink) -> None:
+        answers, alive = link.answers()
+        for answer in answers:
+            self._streams[answer.stream].answered(answer)
+        if not alive:
+            log.warning("detector is gone; frames are dropped until it is back")
+            self._detach()
+
+    # -- the supervisor
+
+    def _report(self, stream: str, state: str, details: dict[str, Any]) -> None:
+        self._control.send("state", stream=stream, state=state, details=details)
+
+    async def _beat(self) -> None:
+        while True:
+            self._send_metrics()
+            await asyncio.sleep(BEAT_S)
+
+    def _send_metrics(self) -> None:
+        connected = self._publisher is not None and self._publisher.connected
+        part: list[Any] = []
+        room = SAMPLES_PER_MESSAGE
+        for name, documentation, kind, samples in snapshot(self._metrics.registry):
+            for start in range(0, len(samples), SAMPLES_PER_MESSAGE):
+                rows = samples[start : start + SAMPLES_PER_MESSAGE]
+                if len(rows) > room:
+                    self._control.send("metrics", families=part)
+                    part, room = [], SAMPLES_PER_MESSAGE
+                part.append((name, documentation, kind, rows))
+                room -= len(rows)
+        self._control.send("metrics", families=part)
+        self._control.send("beat", nats=connected)
+
+    # -- the end
+
+    async def _stop(self) -> None:
+        """Drains: readers end, frames in flight are answered, open tracks end, messages leave."""
+        for stream in self._streams:
+            stream.stop()
+        ends = time.monotonic() + READERS_STOP_S
+        while time.monotonic() < ends and any(s.reading or s.ledger.unsettled() for s in self._streams):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0)  # what the readers told last
+        for stream in self._streams:
+            stream.drain()
+            stream.finish()
+        if self._publisher is not None:
+            undelivered = await self._publisher.close(PUBLISH_STOP_S)
+            if undelivered:
+                log.error("events could not be delivered before the end", count=undelivered)
+        self._send_metrics()
+        self._detach()
+
+
+def main() -> None:
+    # The terminal's Ctrl-C and a container's SIGTERM are for the supervisor, which drains its children in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    logging.configure(level="debug", style="json")
+    import boxmot.trackers.box.bytetrack.tracker  # noqa: F401  the slow import, done while nobody waits for it
+
+    asyncio.run(Worker(Control.inherited(int(sys.argv[1]))).run())
+    os._exit(0)  # readers may be stuck in FFmpeg; everything that matters has left
+
+
+if __name__ == "__main__":
+    main()
