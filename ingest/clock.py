@@ -5,14 +5,17 @@ from __future__ import annotations
 from fractions import Fraction
 
 NS = 1_000_000_000
-MAX_STEP_NS = 10 * NS
+MAX_AHEAD_NS = 10 * NS
+MAX_BEHIND_NS = NS
+LEAST_STEP_NS = NS // 1000
 
 
 class MediaClock:
     """Media time of one session, in ns from its first frame.
 
-    A missing timestamp, one that goes back and one that jumps by more than ten seconds are replaced by the previous
+    A missing timestamp, and one that jumps back or ahead by more than the limits below, is replaced by the previous
     time plus the nominal frame interval, and the clock goes on from there: cameras reset and wrap their timestamps.
+    One that is a little behind (containers that get B-frames wrong) only waits its turn.
     """
 
     def __init__(self, frame_rate: float | None) -> None:
@@ -30,9 +33,12 @@ class MediaClock:
             now = expected
         else:
             now = _to_ns(pts, time_base) + self._offset_ns
-            if not self._last_ns < now <= self._last_ns + MAX_STEP_NS:
+            ahead = now - self._last_ns
+            if not -MAX_BEHIND_NS < ahead <= MAX_AHEAD_NS:
                 self._offset_ns += expected - now
                 now = expected
+            elif ahead < LEAST_STEP_NS:
+                now = self._last_ns + LEAST_STEP_NS
         self._last_ns = now
         return now
 

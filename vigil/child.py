@@ -82,7 +82,9 @@ class Child:
             self._process.kill()
 
     async def stop(self, timeout_s: float) -> None:
-        """Asks it to end, and kills it when it has not within `timeout_s`."""
+        """Asks it to end, and kills it when it has not within `timeout_s`; one still starting has nothing to finish."""
+        if not self.ready.is_set():
+            self.kill()
         self.send("stop")
         try:
             await asyncio.wait_for(self.ended.wait(), timeout_s)

@@ -161,7 +161,9 @@ def demo(
     model: Annotated[str, typer.Option(help="Model file or name.")] = "starter",
     seconds: Annotated[float | None, typer.Option(min=1, help="End by itself after so long, with a summary.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
-    image_size: Annotated[int, typer.Option(min=64, max=2048, help="Longer side of the model's input.")] = 416,
+    image_size: Annotated[
+        int | None, typer.Option(min=64, max=2048, help="Longer side of the model's input; default 416 or 640.")
+    ] = None,
 ) -> None:
     """See it work: demo cameras (or your own), detections, tracks and events, live in the terminal."""
     from vigil import demo as demo_run

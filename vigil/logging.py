@@ -5,19 +5,22 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import structlog
 
 from ingest.redact import redact
 
 
-def configure(level: str = "info", style: Literal["auto", "console", "json"] = "auto") -> None:
-    """Sets up this process's log on standard error."""
+def configure(
+    level: str = "info", style: Literal["auto", "console", "json"] = "auto", output: TextIO | None = None
+) -> None:
+    """Sets up this process's log, on standard error unless told otherwise."""
+    output = output or sys.stderr
     if style == "auto":
-        style = "console" if sys.stderr.isatty() else "json"
+        style = "console" if output.isatty() else "json"
     renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28)
+        structlog.dev.ConsoleRenderer(colors=output.isatty(), pad_event_to=28)
         if style == "console"
         else structlog.processors.JSONRenderer()
     )
@@ -31,7 +34,7 @@ def configure(level: str = "info", style: Literal["auto", "console", "json"] = "
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(output),
         cache_logger_on_first_use=False,
     )
 

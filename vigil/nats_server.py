@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import socket
-import sys
 import sysconfig
 import time
 from pathlib import Path
@@ -14,18 +12,13 @@ from pathlib import Path
 import structlog
 
 from ingest.errors import VigilError
+from vigil.processes import dying_with_us
 
 log = structlog.get_logger()
 
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 4.0
 RESTART_DELAY_S = 0.5
-
-# The server must not outlive us, however we end: the kernel sends it SIGTERM when its parent is gone.
-_DIE_WITH_PARENT = (
-    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); "
-    "os.getppid() == int(sys.argv[1]) or sys.exit(1); os.execv(sys.argv[2], sys.argv[2:])"
-)
 
 
 class NatsServerError(VigilError):
@@ -69,11 +62,12 @@ class NatsServer:
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         log_file = self._folder / "nats-server.log"
-        command = [find_binary(), "-a", "127.0.0.1", "-p", str(self._port), "-js", "-sd", str(self._folder)]
+        command = dying_with_us(
+            find_binary(), "-a", "127.0.0.1", "-p", str(self._port), "-js", "-sd", str(self._folder)
+        )
         with log_file.open("wb") as output:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command,
-                stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+                *command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
         ends = time.monotonic() + START_TIMEOUT_S
         while not _accepts(self._port):

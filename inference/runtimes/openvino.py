@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,8 @@ def _converted(path: Path, digest: str) -> Path:
     model.model[-1].format = "openvino"
     model.model[-1].dynamic = True
     example = torch.zeros(1, 3, 320, 320)
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing is what OpenVINO's converter takes
         model(example)
         traced = torch.jit.trace(model, example, strict=False)
     converted = ov.convert_model(traced, input=[-1, 3, -1, -1], example_input=example)

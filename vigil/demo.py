@@ -1,0 +1,325 @@
+"""`vigil demo`: the whole service on demo cameras, watched from outside by an ordinary NATS subscriber."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nats
+import yaml
+from nats.aio.msg import Msg
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from inference.model import cache_dir
+from ingest.redact import redact
+from ingest.scene import SCENES, encoded
+from publish.schema import FrameResult, TrackEvent
+from vigil import logging
+from vigil.config import VigilConfig, parse
+from vigil.processes import dying_with_us
+from vigil.service import Service
+from vigil.subscribe import event_line
+
+RTSP_SCRIPT = Path(__file__).with_name("rtsp_server.py")
+RTSP_NEEDS = "gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"
+STARTER_IMAGE_SIZE = 416
+RATE_WINDOW_S = 3.0
+SHOWN_EVENTS = 8
+PLAIN_EVERY_S = 2.0
+REFRESH_S = 0.25
+
+
+@dataclass(slots=True)
+class StreamFigures:
+    """What a subscriber saw of one stream."""
+
+    source: str
+    frames: int = 0
+    events: int = 0
+    track_ids: set[tuple[int, int]] = field(default_factory=set)
+    tracks_now: int = 0
+    seen: Counter[str] = field(default_factory=Counter)
+    arrivals: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
+    latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
+    first: float | None = None
+
+    def fps(self, now: float) -> float:
+        """Results per second over the last few seconds."""
+        recent = [arrival for arrival in self.arrivals if now - arrival <= RATE_WINDOW_S]
+        span = min(RATE_WINDOW_S, now - self.first) if self.first is not None else 0.0
+        return len(recent) / span if span > 0.5 else 0.0
+
+    def latency_ms(self) -> float | None:
+        """Median from capture to the subscriber."""
+        return statistics.median(self.latencies_ms) if self.latencies_ms else None
+
+
+class Watcher:
+    """A subscriber like any user's: it knows only what arrives over NATS."""
+
+    def __init__(self, sources: dict[str, str], began: float) -> None:
+        self.streams = {name: StreamFigures(source) for name, source in sources.items()}
+        self.events: deque[TrackEvent] = deque(maxlen=SHOWN_EVENTS)
+        self.types: Counter[str] = Counter()
+        self.first_event_s: float | None = None
+        self._began = began
+
+    async def on_frame(self, message: Msg) -> None:
+        result = FrameResult.model_validate_json(message.data)
+        figures = self.streams[result.stream]
+        now = time.monotonic()
+        figures.first = figures.first or now
+        figures.frames += 1
+        figures.arrivals.append(now)
+        figures.latencies_ms.append((time.time() - result.captured_at.timestamp()) * 1000)
+        tracked = [seen for seen in result.objects if seen.track_id is not None]
+        figures.tracks_now = len(tracked)
+        for seen in tracked:
+            assert seen.track_id is not None
+            figures.track_ids.add((result.session, seen.track_id))
+            figures.seen[seen.class_name] += 1
+
+    async def on_event(self, message: Msg) -> None:
+        event = TrackEvent.model_validate_json(message.data)
+        if self.first_event_s is None:
+            self.first_event_s = time.monotonic() - self._began
+        self.streams[event.stream].events += 1
+        self.types[event.type.value] += 1
+        self.events.append(event)
+
+
+def run(sources: list[str], model: str, image_size: int | None, seconds: float | None, as_json: bool) -> bool:
+    """Runs the demo; True when every stream was live, events came back over NATS and no frame was lost to an error."""
+    began = time.monotonic()
+    console = Console(stderr=as_json)
+    live = console.is_terminal and not as_json
+    with tempfile.TemporaryDirectory(prefix="vigil-demo-") as folder:
+        log_file = Path(folder) / "vigil.log"
+        logging.configure("info" if live else "warning", "console", log_file.open("a") if live else None)
+        with _cameras(sources, console) as urls:
+            config = _config(urls, model, image_size, Path(folder))
+            summary = asyncio.run(_watch(config, urls, seconds, began, console, live))
+        if live and not summary["ok"]:
+            console.print(Text(log_file.read_text()[-4000:]))
+    if as_json:
+        print(json.dumps(summary, indent=2))
+    else:
+        _print_summary(summary, console)
+    return bool(summary["ok"])
+
+
+@contextmanager
+def _cameras(sources: list[str], console: Console) -> Iterator[dict[str, str]]:
+    """URLs or paths by stream id; the last demo camera is served over RTSP where that is possible."""
+    if sources:
+        yield {f"cam{index}": source for index, source in enumerate(sources, 1)}
+        return
+    folder = cache_dir().parent / "demo"
+    with ThreadPoolExecutor() as pool:
+        files = list(pool.map(lambda scene: encoded(scene, folder), SCENES))
+    urls = {scene.name: str(file) for scene, file in zip(SCENES, files, strict=True)}
+    last = SCENES[-1].name
+    server = _start_rtsp(last, urls[last])
+    if server is None:
+        console.print(f"No RTSP server here, so all cameras are files. For one: apt-get install {RTSP_NEEDS}")
+        yield urls
+        return
+    process, port = server
+    try:
+        yield {**urls, last: f"rtsp://127.0.0.1:{port}/{last}"}
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _start_rtsp(name: str, file: str) -> tuple[subprocess.Popen[str], int] | None:
+    """GStreamer's RTSP server under the system's Python; None when that is not installed."""
+    python = next((path for path in ("/usr/bin/python3", shutil.which("python3")) if path and Path(path).exists()), None)
+    if python is None:
+        return None
+    process = subprocess.Popen(
+        dying_with_us(python, str(RTSP_SCRIPT), "--port", "0", f"{name}={file}"),
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        process.wait()
+        return None
+    return process, int(json.loads(line)["port"])
+
+
+def _config(urls: dict[str, str], model: str, image_size: int | None, folder: Path) -> VigilConfig:
+    if image_size is None:
+        image_size = STARTER_IMAGE_SIZE if model == "starter" else 640
+    streams = {name: {"url": url, "loop": True} if "://" not in url else {"url": url} for name, url in urls.items()}
+    text = yaml.safe_dump({
+        "site": "demo",
+        "state_dir": str(folder / "state"),
+        "http": {"port": 0},
+        "detector": {"model": model, "image_size": image_size, "confidence": 0.3},
+        "streams": streams,
+    })  # fmt: skip
+    return parse(text, "demo", Path.cwd())
+
+
+async def _watch(
+    config: VigilConfig, urls: dict[str, str], seconds: float | None, began: float, console: Console, live: bool
+) -> dict[str, Any]:
+    stop = asyncio.Event()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    service = Service(config)
+    serving = asyncio.create_task(service.run(stop))
+    started = asyncio.create_task(service.started.wait())
+    await asyncio.wait([serving, started], return_when=asyncio.FIRST_COMPLETED)
+    if serving.done():
+        started.cancel()
+        await serving
+        raise SystemExit(130)  # interrupted while starting
+    watcher = Watcher({name: redact(url) for name, url in urls.items()}, began)
+    client = await nats.connect(service.nats_url, max_reconnect_attempts=-1)
+    await client.subscribe(service.subjects.all_frames, cb=watcher.on_frame)
+    await client.subscribe(service.subjects.all_events, cb=watcher.on_event)
+    if seconds is not None:
+        asyncio.get_running_loop().call_later(max(0.0, seconds - (time.monotonic() - began)), stop.set)
+    await _show(service, watcher, stop, console, live)
+    summary = _summary(service, watcher, time.monotonic() - began)
+    await client.close()
+    await serving
+    return summary
+
+
+async def _show(service: Service, watcher: Watcher, stop: asyncio.Event, console: Console, live: bool) -> None:
+    """The figures until `stop`: a table that updates in place on a terminal, plain lines elsewhere."""
+    if live:
+        with Live(console=console, refresh_per_second=4, screen=False) as view:
+            while not stop.is_set():
+                view.update(_table(service, watcher))
+                await _pause(stop, REFRESH_S)
+        return
+    told = 0
+    while not stop.is_set():
+        await _pause(stop, PLAIN_EVERY_S)
+        now = time.monotonic()
+        fresh = sum(watcher.types.values()) - told
+        for event in list(watcher.events)[-fresh:] if fresh else []:
+            console.print(event_line(event), highlight=False, soft_wrap=True)
+        told += fresh
+        for name, figures in watcher.streams.items():
+            latency = figures.latency_ms()
+            console.print(
+                f"{name}: {service.streams[name].state}, {figures.fps(now):.1f} fps, "
+                f"latency {f'{latency:.0f} ms' if latency is not None else '-'}, {figures.tracks_now} tracks",
+                highlight=False, soft_wrap=True,
+            )  # fmt: skip
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        pass
+
+
+def _table(service: Service, watcher: Watcher) -> Group:
+    """Fits 80 columns."""
+    now = time.monotonic()
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
+    for title, justify in (("stream", "left"), ("state", "left"), ("fps", "right"), ("latency", "right"),
+                           ("tracks", "right"), ("seen", "left")):  # fmt: skip
+        table.add_column(title, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for name, figures in watcher.streams.items():
+        latency = figures.latency_ms()
+        state = service.streams[name].state
+        table.add_row(
+            name, Text(state, style="green" if state == "live" else "yellow"), f"{figures.fps(now):.1f}",
+            f"{latency:.0f} ms" if latency is not None else "-", str(figures.tracks_now),
+            ", ".join(kind for kind, _ in figures.seen.most_common(3)),
+        )  # fmt: skip
+    model = service.model
+    head = Text(f"Vigil  {model.name} on {model.runtime}/{model.device} ({model.precision})" if model else "Vigil", "bold")
+    addresses = Text(f"{service.nats_url}  {service.subjects.prefix}.>   {service.http_url}", style="dim")
+    lines = [Text(event_line(event)[:79]) for event in watcher.events]
+    lines += [Text("")] * (SHOWN_EVENTS - len(lines))
+    return Group(head, addresses, Text(""), table, Text(""), Text("events", style="bold"), *lines, Text(""),
+                 Text("Ctrl-C ends it", style="dim"))  # fmt: skip
+
+
+def _summary(service: Service, watcher: Watcher, elapsed_s: float) -> dict[str, Any]:
+    streams = {}
+    for name, figures in watcher.streams.items():
+        outcomes = {
+            fate: int(service.metrics.value("vigil_frames_total", stream=name, outcome=fate))
+            for fate in ("decoded", "analysed", "dropped_ring", "dropped_stale", "dropped_detector", "dropped_error",
+                         "skipped_sample")
+        }  # fmt: skip
+        latencies = sorted(figures.latencies_ms)
+        span = time.monotonic() - figures.first if figures.first is not None else 0.0
+        streams[name] = {
+            "source": figures.source,
+            "state": service.streams[name].state,
+            "live": service.streams[name].state == "live" and figures.frames > 0,
+            "results": figures.frames,
+            "fps": round(figures.frames / span, 2) if span else 0.0,
+            "latency_ms": {
+                "p50": round(latencies[len(latencies) // 2], 1),
+                "p95": round(latencies[int(len(latencies) * 0.95)], 1),
+            } if latencies else None,
+            "tracks": len(figures.track_ids),
+            "events": figures.events,
+            "classes": dict(figures.seen.most_common()),
+            "frames": outcomes,
+        }  # fmt: skip
+    errors = sum(stream["frames"]["dropped_error"] for stream in streams.values())
+    received = sum(watcher.types.values())
+    return {
+        "ok": all(stream["live"] for stream in streams.values()) and received > 0 and errors == 0,
+        "seconds": round(elapsed_s, 1),
+        "model": service.model.to_json() if service.model else None,
+        "streams": streams,
+        "live_streams": sum(stream["live"] for stream in streams.values()),
+        "events_received": received,
+        "events": dict(watcher.types),
+        "first_event_s": round(watcher.first_event_s, 2) if watcher.first_event_s is not None else None,
+        "dropped_by_error": errors,
+    }
+
+
+def _print_summary(summary: dict[str, Any], console: Console) -> None:
+    verdict = "ok" if summary["ok"] else "NOT OK"
+    first = summary["first_event_s"]
+    console.print(
+        f"\n{verdict}: {summary['live_streams']} of {len(summary['streams'])} streams live, "
+        f"{summary['events_received']} events received over NATS in {summary['seconds']:g} s"
+        + (f", the first after {first:g} s" if first is not None else ""),
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    for name, stream in summary["streams"].items():
+        dropped = sum(count for fate, count in stream["frames"].items() if fate.startswith("dropped"))
+        latency = stream["latency_ms"]
+        console.print(
+            f"  {name:<10} {stream['results']} results, {stream['fps']:g} fps, "
+            f"{stream['tracks']} tracks, {stream['events']} events, {dropped} frames dropped"
+            + (f", latency p50 {latency['p50']:g} p95 {latency['p95']:g} ms" if latency else ""),
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    if not summary["ok"]:
+        print("the demo did not see every stream live and events back from NATS", file=sys.stderr)
