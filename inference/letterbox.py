@@ -68,4 +68,5 @@ class Letterbox:
         """Boxes [N, 4] xyxy from input pixels to source-frame pixels, cut at the frame's edge."""
         shifted = (boxes - np.array([self.left, self.top, self.left, self.top], np.float32)) / np.float32(self.gain)
         limit = np.array([*self.source, *self.source], np.float32)
-        return np.clip(shifted, 0, limit).astype(np.float32, copy=False)
+        boxes_in_source: NDArray[np.float32] = np.clip(shifted, 0, limit).astype(np.float32, copy=False)
+        return boxes_in_source

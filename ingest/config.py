@@ -42,7 +42,9 @@ class SourceConfig(BaseModel):
     def _known_scheme(cls, url: str) -> str:
         scheme = urlsplit(url).scheme if "://" in url else "file"
         if scheme not in SCHEMES:
-            raise ValueError(f"sources of type {scheme!r} are not supported; use one of {', '.join(SCHEMES)}, or a path")
+            raise ValueError(
+                f"sources of type {scheme!r} are not supported; use one of {', '.join(SCHEMES)}, or a path"
+            )
         return url
 
     @property

@@ -35,7 +35,7 @@ class Backoff:
     def failed(self, reason: Reason) -> float:
         """Counts a failure and returns the seconds to wait before the next attempt."""
         first, cap = (FIRST_AUTH_DELAY_S, MAX_AUTH_DELAY_S) if reason is Reason.AUTH else (FIRST_DELAY_S, MAX_DELAY_S)
-        delay = min(cap, first * 2 ** min(self._failures, 16))
+        delay: float = min(cap, first * 2.0 ** min(self._failures, 16))
         self._failures += 1
         return delay * self._rng.uniform(0.8, 1.2)
 

@@ -7,6 +7,7 @@ has no name to collide with, and the kernel frees it when the last process that 
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import queue
@@ -40,10 +41,9 @@ class Ring:
     def close(self) -> None:
         """Gives up this process's hold on the memory, now or when the last picture of it is gone."""
         os.close(self.fd)
-        try:
+        # While a picture still points into it, the mapping stays, and goes with the picture.
+        with contextlib.suppress(BufferError):
             self._memory.close()
-        except BufferError:
-            pass  # a picture still points into it; the mapping goes with the picture
 
 
 class FreeSlots:

@@ -76,7 +76,7 @@ def view(scene: Scene, photo: NDArray[np.uint8], t: float) -> NDArray[np.uint8]:
     matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
     picture: NDArray[np.uint8] = cv2.warpAffine(
         photo, matrix, (scene.width, scene.height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )  # type: ignore[assignment]
+    )
     return picture
 
 
@@ -88,14 +88,16 @@ def encode(scene: Scene, path: Path) -> None:
     rng = np.random.default_rng(len(scene.name))
     noise = [rng.normal(0, NOISE_SIGMA, (scene.height, scene.width, 3)).astype(np.int8) for _ in range(NOISE_FIELDS)]
     with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=scene.fps, options={"preset": "superfast", "crf": "24", "bf": "0"})
+        stream = container.add_stream(
+            "libx264", rate=scene.fps, options={"preset": "superfast", "crf": "24", "bf": "0"}
+        )
         stream.width, stream.height, stream.pix_fmt = scene.width, scene.height, "yuv420p"
         stream.codec_context.gop_size = scene.fps
         stream.codec_context.time_base = Fraction(1, scene.fps)
         for index in range(scene.fps * scene.seconds):
             grain = noise[index % NOISE_FIELDS]
             shifted = np.roll(grain, int(rng.integers(0, scene.width)), axis=1)
-            picture = cv2.add(view(scene, photo, index / scene.fps), shifted, dtype=cv2.CV_8U)  # type: ignore[arg-type]
+            picture = cv2.add(view(scene, photo, index / scene.fps), shifted, dtype=cv2.CV_8U)
             frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
             frame.pts = index
             container.mux(stream.encode(frame))

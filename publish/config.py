@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-SUBJECT_TOKEN = r"^[a-z0-9][a-z0-9_-]*$"
+STREAM_ID = r"^[a-z0-9][a-z0-9_-]*$"
 
 
 class NatsConfig(BaseModel):

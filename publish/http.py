@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hmac
 import socket
-from contextlib import contextmanager
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import uvicorn
@@ -82,6 +82,8 @@ class _Server(uvicorn.Server):
 async def serve(view: View, config: HttpConfig, listening: socket.socket) -> None:
     """Serves on a bound socket until cancelled."""
     server = _Server(
-        uvicorn.Config(create_app(view, config), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+        uvicorn.Config(
+            create_app(view, config), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
+        )
     )
     await server.serve(sockets=[listening])

@@ -6,6 +6,7 @@ Runs in one asyncio loop. The frame path only ever appends to bounded queues her
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from typing import Any
@@ -15,7 +16,8 @@ import nats.errors
 import structlog
 from nats.aio.client import Client
 from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig
-from nats.js.errors import APIError, BadRequestError, Error as JetStreamError
+from nats.js.errors import APIError, BadRequestError
+from nats.js.errors import Error as JetStreamError
 
 from ingest.redact import redact
 from publish.config import NatsConfig
@@ -74,8 +76,8 @@ class Publisher:
             "content-type": "application/json",
         }
         self._metrics.events.labels(message.stream, message.type.value).inc()
-        self._queue(self.subjects.event(message.stream, message.type.value), message.model_dump_json().encode(), headers,
-                    is_event=True)  # fmt: skip
+        subject = self.subjects.event(message.stream, message.type.value)
+        self._queue(subject, message.model_dump_json().encode(), headers, is_event=True)
 
     def status(self, message: StreamStatus) -> None:
         self._queue(self.subjects.status(message.stream), message.model_dump_json().encode(), {}, is_event=False)
@@ -104,16 +106,14 @@ class Publisher:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._client is not None and not self._client.is_closed:
-            try:
+            with contextlib.suppress(TimeoutError, nats.errors.Error, OSError):
                 await asyncio.wait_for(self._client.close(), max(0.1, ends - time.monotonic()))
-            except (TimeoutError, nats.errors.Error, OSError):
-                pass
         return len(self._durable)
 
     async def _run(self) -> None:
         self._client = await self._connect()
         self._metrics.connected.set(1)
-        log.info("connected to NATS", url=redact(self._client.connected_url.geturl() if self._client.connected_url else ""))
+        log.info("connected to NATS", url=redact(self._url))
         await self._ensure_streams(self._client)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._send_frames(self._client))

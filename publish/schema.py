@@ -170,9 +170,7 @@ class Composer:
             objects=objects,
         )
 
-    def _object(
-        self, track_id: int | None, class_id: int, score: np.float32, box: NDArray[np.float32]
-    ) -> ObjectSeen:
+    def _object(self, track_id: int | None, class_id: int, score: np.float32, box: NDArray[np.float32]) -> ObjectSeen:
         return ObjectSeen(
             track_id=track_id,
             class_id=class_id,

@@ -18,9 +18,7 @@ class TrackerConfig(BaseModel):
     )
     low_confidence: float = Field(0.1, gt=0, lt=1, description="Weaker boxes down to this keep a known track going.")
     match_threshold: float = Field(0.8, gt=0, le=1, description="Largest cost (1 - IoU x score) of a match.")
-    lost_after: float = Field(
-        1.5, gt=0, le=300, description="Seconds without a match after which a track has ended."
-    )
+    lost_after: float = Field(1.5, gt=0, le=300, description="Seconds without a match after which a track has ended.")
 
     @field_validator("kind")
     @classmethod

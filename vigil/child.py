@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import sys
@@ -72,10 +73,8 @@ class Child:
         """Sends an order, with a socket that becomes the child's. A child that is gone is noticed elsewhere."""
         if self._control is None or self.ended.is_set():
             return
-        try:
+        with contextlib.suppress(OSError):
             self._control.send(kind, [link.fileno()] if link else [], **data)
-        except OSError:
-            pass
 
     def kill(self) -> None:
         if self._process is not None and self._process.returncode is None:

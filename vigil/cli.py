@@ -99,7 +99,8 @@ def events(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
 ) -> None:
     """Show events as they happen."""
-    from vigil.subscribe import Address, address_of, event_line, events as subscribe
+    from vigil.subscribe import Address, address_of, event_line
+    from vigil.subscribe import events as subscribe
 
     settings = load(config) if config else None
     start = _since(since) if since else None

@@ -18,10 +18,10 @@ from inference.config import DetectorConfig
 from ingest.config import SourceConfig
 from ingest.errors import VigilError
 from ingest.redact import redact
-from publish.config import SUBJECT_TOKEN, HttpConfig, LogConfig, NatsConfig
+from publish.config import STREAM_ID, HttpConfig, LogConfig, NatsConfig
 from tracking.config import TrackerConfig
 
-StreamId = Annotated[str, StringConstraints(pattern=SUBJECT_TOKEN, max_length=64)]
+StreamId = Annotated[str, StringConstraints(pattern=STREAM_ID, max_length=64)]
 
 Path_ = tuple[str | int, ...]
 
@@ -174,7 +174,9 @@ def _check(config: VigilConfig) -> list[Problem]:
             ))  # fmt: skip
         if not stream.is_file and (stream.loop or stream.pace == "fast"):
             field = "loop" if stream.loop else "pace"
-            problems.append(Problem("config.conflict", f"{path}.{field}", None, None, "only files have it", "remove it"))
+            problems.append(
+                Problem("config.conflict", f"{path}.{field}", None, None, "only files have it", "remove it")
+            )
     detector = config.detector
     if ("/" in detector.model or detector.model.endswith(".onnx")) and not Path(detector.model).is_file():
         problems.append(Problem(
@@ -330,4 +332,3 @@ def _models(model: type[BaseModel], name: str) -> list[type[BaseModel]]:
 def _fields(path: Path_) -> list[str]:
     model = _model_at(path)
     return list(model.model_fields) if model else []
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import signal
@@ -12,9 +13,9 @@ import sys
 import tempfile
 import time
 from collections import Counter, deque
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,9 @@ def _cameras(sources: list[str], console: Console) -> Iterator[dict[str, str]]:
 
 def _start_rtsp(name: str, file: str) -> tuple[subprocess.Popen[str], int] | None:
     """GStreamer's RTSP server under the system's Python; None when that is not installed."""
-    python = next((path for path in ("/usr/bin/python3", shutil.which("python3")) if path and Path(path).exists()), None)
+    python = next(
+        (path for path in ("/usr/bin/python3", shutil.which("python3")) if path and Path(path).exists()), None
+    )
     if python is None:
         return None
     process = subprocess.Popen(
@@ -233,10 +236,8 @@ async def _show(service: Service, watcher: Watcher, stop: asyncio.Event, console
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    try:
+    with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        pass
 
 
 def _table(service: Service, watcher: Watcher) -> Group:
@@ -255,7 +256,9 @@ def _table(service: Service, watcher: Watcher) -> Group:
             ", ".join(kind for kind, _ in figures.seen.most_common(3)),
         )  # fmt: skip
     model = service.model
-    head = Text(f"Vigil  {model.name} on {model.runtime}/{model.device} ({model.precision})" if model else "Vigil", "bold")
+    head = Text(
+        f"Vigil  {model.name} on {model.runtime}/{model.device} ({model.precision})" if model else "Vigil", "bold"
+    )
     addresses = Text(f"{service.nats_url}  {service.subjects.prefix}.>   {service.http_url}", style="dim")
     lines = [Text(event_line(event)[:79]) for event in watcher.events]
     lines += [Text("")] * (SHOWN_EVENTS - len(lines))
@@ -264,7 +267,7 @@ def _table(service: Service, watcher: Watcher) -> Group:
 
 
 def _summary(service: Service, watcher: Watcher, elapsed_s: float) -> dict[str, Any]:
-    streams = {}
+    streams: dict[str, Any] = {}
     for name, figures in watcher.streams.items():
         outcomes = {
             fate: int(service.metrics.value("vigil_frames_total", stream=name, outcome=fate))

@@ -28,18 +28,17 @@ class DetectorLink:
         channel.send_hello(link, ring.fd, ring.slots, ring.slot_bytes)
 
     def submit(self, stream: int, ledger: Ledger, departed: Departed, keep_all: bool) -> bool:
-        """Hands a filled slot of the worker's stream number `stream` to the detector; False when it could not be, and then nothing is recorded.
+        """Hands a filled slot of the worker's stream number `stream` to the detector.
 
-        Called by the readers. The lock makes closing wait, so that no frame departs over a link that was given up.
+        False when that could not be done, and then nothing is recorded. Called by the readers. The lock makes closing
+        wait, so that no frame departs over a link that was given up.
         """
         box = departed.letterbox
         with self._lock:
             if not self._open:
                 return False
             ticket = ledger.depart(departed)
-            message = Filled(
-                departed.slot, stream, box.height, box.width, keep_all, ticket, time.monotonic_ns()
-            )
+            message = Filled(departed.slot, stream, box.height, box.width, keep_all, ticket, time.monotonic_ns())
             try:
                 # Never waits: the slots in flight are fewer than the messages a socket holds.
                 self.socket.send(channel.pack_filled(message), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)

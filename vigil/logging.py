@@ -39,8 +39,6 @@ def configure(
     )
 
 
-
-
 def _redact(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     del logger, method
     for key, value in event.items():

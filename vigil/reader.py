@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from threading import Event
 from typing import Protocol
@@ -176,7 +176,9 @@ class StreamReader:
         letterbox = self._letterbox(frame, link)
         letterbox.apply(frame.bgr(), link.ring.picture(slot, letterbox.height, letterbox.width))
         self._services.metrics.stage.labels("letterbox").observe(time.perf_counter() - began)
-        if not link.submit(self._number, self._ledger, Departed(frame, letterbox, slot), self._config.on_full == "block"):
+        if not link.submit(
+            self._number, self._ledger, Departed(frame, letterbox, slot), self._config.on_full == "block"
+        ):
             self._slots.give_back(slot)
             self._ledger.count(Fate.DROPPED_DETECTOR)
 

@@ -19,14 +19,16 @@ import gi
 
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
+from gi.repository import GLib, Gst, GstRtspServer
 
 H264 = "video/x-h264,stream-format=byte-stream,alignment=au"
 
 
 def access_units(path: str) -> tuple[list[bytes], float]:
     """The file's coded pictures, and its frames per second."""
-    pipeline = Gst.parse_launch(f'filesrc location="{path}" ! qtdemux ! h264parse ! {H264} ! appsink name=out sync=false')
+    pipeline = Gst.parse_launch(
+        f'filesrc location="{path}" ! qtdemux ! h264parse ! {H264} ! appsink name=out sync=false'
+    )
     sink = pipeline.get_by_name("out")
     pipeline.set_state(Gst.State.PLAYING)
     units, rate = [], 25.0

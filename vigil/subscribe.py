@@ -12,7 +12,8 @@ from pathlib import Path
 import nats
 import nats.errors
 from nats.js.api import ConsumerConfig, DeliverPolicy
-from nats.js.errors import Error as JetStreamError, NotFoundError
+from nats.js.errors import Error as JetStreamError
+from nats.js.errors import NotFoundError
 
 from ingest.errors import VigilError
 from ingest.redact import redact
@@ -75,7 +76,7 @@ async def events(
             address.subjects.event(stream or "*", event_type or ">"),
             stream=EVENTS_STREAM,
             ordered_consumer=True,
-            config=ConsumerConfig(deliver_policy=policy, opt_start_time=since.isoformat() if since else None),
+            config=ConsumerConfig(deliver_policy=policy, opt_start_time=since),
         )
         async for message in subscription.messages:
             yield TrackEvent.model_validate_json(message.data)

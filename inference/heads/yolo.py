@@ -26,7 +26,7 @@ class YoloHead:
         if self._class_ids is not None:
             wanted = np.isin(class_ids, self._class_ids)
             candidates, class_ids = candidates[wanted], class_ids[wanted]
-        centre, half = output[:2, candidates].T, output[2:4, candidates].T / 2
-        boxes = np.hstack([centre - half, centre + half])
+        centre, half = output[:2, candidates].T, output[2:4, candidates].T * np.float32(0.5)
+        boxes: NDArray[np.float32] = np.hstack([centre - half, centre + half])
         kept = nms(boxes, best[candidates], class_ids, self._iou, self._limit)
         return np.column_stack([boxes[kept], best[candidates][kept], class_ids[kept]]).astype(np.float32, copy=False)

@@ -90,7 +90,7 @@ class OpenVinoRuntime:
 
     def _request(self, height: int, width: int) -> ov.InferRequest:
         """This thread's own request for this size."""
-        requests: dict[tuple[int, int], ov.InferRequest] = self._requests.__dict__
+        requests: dict[Any, ov.InferRequest] = self._requests.__dict__
         if (height, width) not in requests:
             requests[height, width] = self._compiled[height, width].create_infer_request()
         return requests[height, width]
@@ -110,9 +110,9 @@ def _converted(path: Path, digest: str) -> Path:
     target = cache_dir() / f"{path.stem}-{digest}.xml"
     if target.is_file():
         return target
-    from inference.runtimes.torch import load_weights
-
     import torch
+
+    from inference.runtimes.torch import load_weights
 
     model, metadata = load_weights(path)
     model.model[-1].export = True

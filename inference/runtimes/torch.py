@@ -81,7 +81,9 @@ class TorchRuntime:
         with self._lock, torch.inference_mode():
             batch = torch.from_numpy(np.stack(pictures)).to(self._device, non_blocking=True)
             rgb = batch.permute(0, 3, 1, 2).flip(1).to(self._dtype).div_(255)
-            output: NDArray[np.float32] = self._model(rgb.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()
+            output: NDArray[np.float32] = (
+                self._model(rgb.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()
+            )
             return output
 
 

@@ -26,10 +26,9 @@ class Container:
     One thread a stream: frame threading would hold back a frame per thread, and streams outnumber cores anyway.
     """
 
-    options: dict[str, str] = {}
-
     def __init__(self, config: SourceConfig) -> None:
         self._config = config
+        self.options: dict[str, str] = {}
         self._container: av.container.InputContainer | None = None
         self.frame_rate: float | None = None
         self.decode_s = 0.0
@@ -84,7 +83,7 @@ class Container:
                 self.decode_s = time.perf_counter() - began
                 for frame in frames:
                     broken = 0
-                    yield frame  # type: ignore[misc]
+                    yield frame
         except (av.error.FFmpegError, OSError) as error:
             raise source_error(error, opening=False) from None
 

@@ -1,0 +1,61 @@
+# Everything runs from .venv, which `make setup` fills from requirements.lock. `make help` lists the targets.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV = $(shell command -v uv || echo $(BIN)/uv)
+# What the end-to-end tests (and one camera of the demo) want beyond Python: a real RTSP server.
+RTSP_PACKAGES := gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
+  gstreamer1.0-plugins-bad
+RTSP_CHECK := /usr/bin/python3 -c 'import gi; gi.require_version("GstRtspServer", "1.0")' >/dev/null 2>&1
+CODE := ingest inference tracking publish vigil tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-rtsp demo test lint types format lock schema clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+setup: $(VENV)/.installed ## Install everything into .venv
+
+# uv comes from wherever it is, else from pip inside the new environment.
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup-rtsp: ## Install the RTSP server for the end-to-end tests, when root and apt are here
+	@$(RTSP_CHECK) || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	    $(RTSP_PACKAGES) >/dev/null; }; } || \
+	  echo "No RTSP server: its tests will be skipped. For one: apt-get install $(RTSP_PACKAGES)"
+
+demo: setup ## Run the demo; ARGS="--source FILE" and others are passed on
+	@$(BIN)/vigil demo $(ARGS)
+
+test: setup setup-rtsp ## Run all tests; ARGS are passed to pytest
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## Check style, formatting and the direction of imports
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/lint-imports
+
+types: setup ## Check types
+	$(BIN)/mypy
+
+format: setup ## Format and mend what can be mended
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+lock: ## Renew requirements.lock from pyproject.toml
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	  --no-emit-index-url --group dev --extra train pyproject.toml -o requirements.lock
+
+schema: setup ## Write the JSON Schemas from the code
+	$(BIN)/vigil schema > configs/vigil.schema.json
+
+clean: ## Remove what was made
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

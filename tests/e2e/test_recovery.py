@@ -1,0 +1,127 @@
+"""Whatever is killed is serving again within five seconds, and whatever is stopped leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.e2e.real import Inbox, Running, wait_for
+from tests.e2e.test_main_job import assert_pairs
+
+RECOVERY_S = 5.0
+
+
+@pytest.fixture
+def two_workers(
+    run_service: Callable[..., Running], subscribe: Callable[[Running], Inbox], street: Path
+) -> tuple[Running, Inbox]:
+    """Two streams in two workers, both delivering, and a worker in reserve."""
+    stream = {"url": str(street), "loop": True}
+    service = run_service({"workers": {"streams_per_worker": 1}, "streams": {"a": stream, "b": stream}})
+    inbox = subscribe(service)
+    wait_for("results of both", lambda: len(inbox.of("a")) > 10 and len(inbox.of("b")) > 10)
+    wait_for("the reserve", lambda: len(service.children()["worker"]) == 3)
+    return service, inbox
+
+
+def worker_of(service: Running, stream: str, inbox: Inbox) -> psutil.Process:
+    """The worker that was started for the stream: they start in the config's order."""
+    workers = sorted(service.children()["worker"], key=lambda p: p.create_time())
+    del inbox
+    return workers[list(service.config["streams"]).index(stream)]
+
+
+def delivers_after(inbox: Inbox, stream: str, moment: float) -> bool:
+    return any(frame["_arrived"] > moment for frame in inbox.of(stream))
+
+
+def test_a_killed_worker_is_replaced_and_its_neighbour_loses_nothing(two_workers: tuple[Running, Inbox]) -> None:
+    service, inbox = two_workers
+    session = inbox.of("a")[-1]["session"]
+    worker_of(service, "a", inbox).kill()
+    killed = time.monotonic()
+    wait_for("results of the killed worker's stream", lambda: any(
+        frame["session"] > session for frame in inbox.of("a")), RECOVERY_S)  # fmt: skip
+    gaps = [later["_arrived"] - earlier["_arrived"] for earlier, later in zip(
+        inbox.of("b"), inbox.of("b")[1:], strict=False) if later["_arrived"] > killed]  # fmt: skip
+    assert max(gaps) < 2.0
+    assert len({frame["session"] for frame in inbox.of("b")}) == 1
+
+
+def test_a_killed_detector_is_replaced_and_streams_keep_their_sessions(two_workers: tuple[Running, Inbox]) -> None:
+    service, inbox = two_workers
+    sessions = {frame["session"] for frame in inbox.frames}
+    (detector,) = service.children()["detector"]
+    detector.kill()
+    detector.wait()
+    killed = time.monotonic()
+    for stream in ("a", "b"):
+        wait_for(f"results of {stream}", lambda stream=stream: delivers_after(inbox, stream, killed), RECOVERY_S)
+    assert {frame["session"] for frame in inbox.frames} == sessions
+    scrape = service.get("/metrics")
+    assert 'outcome="dropped_detector"' in scrape
+
+
+def test_a_killed_nats_server_is_replaced_and_every_event_arrives_once(two_workers: tuple[Running, Inbox]) -> None:
+    service, inbox = two_workers
+    (server,) = service.children()["nats"]
+    server.kill()
+    server.wait()
+    killed = time.monotonic()
+    wait_for("results", lambda: delivers_after(inbox, "a", killed) and delivers_after(inbox, "b", killed), 10)
+    # The subscriber itself was away for a while: JetStream knows what it missed.
+    command = [sys.executable, "-m", "vigil.cli", "events", "-c", str(service.file), "--since", "5m", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as events:
+        assert events.stdout is not None
+        wait_for("an event after the kill", lambda: any(e["_arrived"] > killed for e in inbox.events), 20)
+        last = inbox.events[-1]["event_id"]
+        seen = [__import__("json").loads(events.stdout.readline())["event_id"]]
+        while seen[-1] != last:
+            seen.append(__import__("json").loads(events.stdout.readline())["event_id"])
+        events.kill()
+    assert len(seen) == len(set(seen))
+    assert {event["event_id"] for event in inbox.events} <= set(seen) | {e["event_id"] for e in inbox.events[-5:]}
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_drains_and_leaves_nothing_behind(
+    two_workers: tuple[Running, Inbox], signum: signal.Signals
+) -> None:
+    service, inbox = two_workers
+    wait_for("tracks", lambda: any(event["type"] == "track.started" for event in inbox.events))
+    shared = set(os.listdir("/dev/shm"))
+    service.children()
+    service.process.send_signal(signum)
+    assert service.process.wait(10) == 0
+    assert service.leftovers() == []
+    assert set(os.listdir("/dev/shm")) <= shared
+    assert sorted(path.name for path in service.state.iterdir()) == ["lock", "nats"]
+    assert_pairs(inbox)
+
+
+def test_a_killed_service_leaves_no_process_and_starts_again(
+    two_workers: tuple[Running, Inbox], run_service: Callable[..., Running], subscribe: Callable[[Running], Inbox]
+) -> None:
+    service, _ = two_workers
+    service.children()
+    service.process.kill()
+    service.process.wait()
+    wait_for("the children's end", lambda: not service.leftovers(), RECOVERY_S)
+    config = {key: value for key, value in service.config.items() if key != "site"}
+    again = subscribe(run_service(config))
+    wait_for("results of the new one", lambda: again.of("a") and again.of("b"))
+
+
+def test_a_hung_worker_is_found_out_and_replaced(two_workers: tuple[Running, Inbox]) -> None:
+    service, inbox = two_workers
+    session = inbox.of("a")[-1]["session"]
+    worker_of(service, "a", inbox).suspend()
+    wait_for("a new session", lambda: any(frame["session"] > session for frame in inbox.of("a")), 20)
