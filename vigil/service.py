@@ -173,11 +173,12 @@ class Service:
                 f"another Vigil serves site {self.config.site!r} from {folder}; stop it, or set another `site` or "
                 "`state_dir`"
             ) from None
+        (folder / ADDRESSES).unlink(missing_ok=True)  # a killed service left it
         return lock
 
     def _write_addresses(self) -> None:
         """Tells the other commands where this service listens, as ports may be any free ones."""
-        addresses = {"nats": redact(self.nats_url), "http": self.http_url, "prefix": self.subjects.prefix}
+        addresses = {"pid": os.getpid(), "nats": redact(self.nats_url), "http": self.http_url, "prefix": self.subjects.prefix}
         (self.config.state_folder / ADDRESSES).write_text(json.dumps(addresses))
 
     def _listen(self) -> socket.socket | None:

@@ -67,7 +67,7 @@ class Subscriber(threading.Thread):
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._over.set)
-        self.join()
+        self.join(10)
 
     def run(self) -> None:
         self._loop.run_until_complete(self._subscribe())
@@ -110,17 +110,21 @@ class Running:
                 stderr=output,
                 env={**os.environ, **env},
             )
+        self.addresses: dict[str, Any] = {}
         self._tree: dict[int, psutil.Process] = {}
 
-    def wait_started(self, timeout_s: float = 60.0) -> dict[str, str]:
+    def wait_started(self, timeout_s: float = 60.0) -> dict[str, Any]:
         addresses = self.state / "addresses.json"
 
         def started() -> bool:
             assert self.process.poll() is None, f"the service ended:\n{self.log.read_text()}"
-            return addresses.is_file() and bool(addresses.read_text())
+            try:
+                self.addresses = json.loads(addresses.read_text())
+            except (OSError, ValueError):
+                return False
+            return bool(self.addresses["pid"] == self.process.pid)
 
         wait_for("the service serves", started, timeout_s)
-        self.addresses: dict[str, str] = json.loads(addresses.read_text())
         return self.addresses
 
     def get(self, path: str) -> str:
