@@ -18,9 +18,13 @@ help: ## This list
 
 setup: $(VENV)/.installed ## Install everything into .venv
 
-# uv comes from wherever it is, else from pip inside the new environment.
+# uv comes from wherever it is, else from pip inside the new environment. Debian's Python makes environments only with
+# the package python3-venv.
 $(VENV)/.installed: requirements.lock pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/python || { command -v uv >/dev/null && uv venv --quiet --python $(PYTHON) $(VENV); } || \
+	  $(PYTHON) -m venv $(VENV) 2>/dev/null || { rm -rf $(VENV); test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	  apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null && $(PYTHON) -m venv $(VENV); } || \
+	  { echo "Cannot make a Python environment. Install python3-venv: apt-get install python3-venv" >&2; exit 1; }
 	@command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
 	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -49,12 +50,17 @@ class SourceConfig(BaseModel):
 
     @property
     def is_file(self) -> bool:
-        return "://" not in self.url or self.url.startswith("file://")
+        return self.scheme == "file"
+
+    @property
+    def scheme(self) -> str:
+        """Which kind of source the URL names, a key of `ingest.sources.SCHEMES`."""
+        return urlsplit(self.url).scheme if "://" in self.url else "file"
 
     @property
     def file_path(self) -> Path:
         """The path of a file source."""
-        return Path(self.url.removeprefix("file://"))
+        return Path(re.sub("^file://", "", self.url, flags=re.IGNORECASE))
 
     @property
     def ends(self) -> bool:

@@ -11,7 +11,17 @@ _PARAMETER = re.compile(
 )
 
 
+# For NATS, what stands alone before the @ is a token.
+_TOKEN_SCHEMES = ("nats://", "tls://", "ws://", "wss://")
+
+
+def _hide_userinfo(match: re.Match[str]) -> str:
+    if match["secret"]:
+        return f"{match['scheme']}{match['user']}:***@"
+    return f"{match['scheme']}{'***' if match['scheme'].lower() in _TOKEN_SCHEMES else match['user']}@"
+
+
 def redact(text: str) -> str:
     """`rtsp://user:secret@host/x?token=abc` becomes `rtsp://user:***@host/x?token=***`."""
-    text = _USERINFO.sub(lambda m: f"{m['scheme']}{m['user']}{':***' if m['secret'] else ''}@", text)
+    text = _USERINFO.sub(_hide_userinfo, text)
     return _PARAMETER.sub(lambda m: f"{m['key']}=***", text)

@@ -178,7 +178,12 @@ class Service:
 
     def _write_addresses(self) -> None:
         """Tells the other commands where this service listens, as ports may be any free ones."""
-        addresses = {"pid": os.getpid(), "nats": redact(self.nats_url), "http": self.http_url, "prefix": self.subjects.prefix}
+        addresses = {
+            "pid": os.getpid(),
+            "nats": redact(self.nats_url),
+            "http": self.http_url,
+            "prefix": self.subjects.prefix,
+        }
         (self.config.state_folder / ADDRESSES).write_text(json.dumps(addresses))
 
     def _listen(self) -> socket.socket | None:

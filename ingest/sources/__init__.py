@@ -39,7 +39,6 @@ class Source(Protocol):
 
 def open_source(config: SourceConfig) -> AbstractContextManager[Source]:
     """The source that `config.url` names; it connects on entering."""
-    scheme = "file" if config.is_file else config.url.split("://", 1)[0]
-    module, name = SCHEMES[scheme].split(":")
+    module, name = SCHEMES[config.scheme].split(":")
     source: AbstractContextManager[Source] = getattr(import_module(module), name)(config)
     return source

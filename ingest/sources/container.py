@@ -36,7 +36,7 @@ class Container:
     def __enter__(self) -> Container:
         try:
             self._container = av.open(
-                self._config.url.removeprefix("file://") if self._config.is_file else self._config.url,
+                str(self._config.file_path) if self._config.is_file else self._config.url,
                 options=self.options,
                 timeout=(self._config.connect_timeout, self._config.read_timeout),
                 metadata_errors="ignore",

@@ -167,7 +167,7 @@ class Running:
 
 
 class RtspServer:
-    """GStreamer's RTSP server in a process of its own; killed and started again on the same port as a camera reboots."""
+    """GStreamer's RTSP server in a process of its own; killed and started again on its port as a camera reboots."""
 
     def __init__(self, name: str, file: Path, login: str | None = None) -> None:
         self.name = name

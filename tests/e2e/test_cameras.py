@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +12,7 @@ import psutil
 
 from tests.e2e.real import Inbox, RtspServer, Running, wait_for
 
-SECRET = "s3cr3t-Pa55"  # noqa: S105
+SECRET = "s3cr3t-Pa55"
 
 
 def states(inbox: Inbox, stream: str) -> list[str]:
@@ -59,12 +61,7 @@ def test_credentials_stay_secret_everywhere(
     assert not [text for text in shown if SECRET in text]
 
 
-def test_probing_tells_what_a_camera_sends_or_why_not(
-    rtsp_server: Callable[..., RtspServer], tmp_path: Any
-) -> None:
-    import subprocess
-    import sys
-
+def test_probing_tells_what_a_camera_sends_or_why_not(rtsp_server: Callable[..., RtspServer], tmp_path: Any) -> None:
     camera = rtsp_server(f"viewer:{SECRET}")
     file = tmp_path / "cameras.yaml"
     file.write_text(json.dumps({"streams": {

@@ -60,7 +60,8 @@ def test_the_scrape_adds_up_and_readiness_tells_the_truth(
     assert wait_for("readiness", lambda: json.loads(service.get("/health/ready"))["status"] == "ready")
     assert json.loads(service.get("/health/live")) == {"status": "live"}
     scrape = service.get("/metrics")
-    frames = {m[1]: float(m[2]) for m in re.finditer(r'vigil_frames_total\{outcome="(\w+)",stream="cam"\} (\S+)', scrape)}
+    counts = re.findall(r'vigil_frames_total\{outcome="(\w+)",stream="cam"\} (\S+)', scrape)
+    frames = {outcome: float(value) for outcome, value in counts}
     flying = float(re.findall(r'vigil_frames_in_flight\{stream="cam"\} (\S+)', scrape)[0])
     assert frames.pop("decoded") == sum(frames.values()) + flying
     assert frames["skipped_sample"] > 0
@@ -109,8 +110,7 @@ def test_the_demo_on_a_users_own_file_in_an_80_column_terminal(street: Path) -> 
     os.close(ours)
     assert process.returncode == 0, output.decode()
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output.decode())
-    lines = [line for line in re.split(r"[\r\n]+", text)]
-    table = [line for line in lines if line.startswith(("stream ", "cam1 "))]
+    table = [line for line in re.split(r"[\r\n]+", text) if line.startswith(("stream ", "cam1 "))]
     assert any("live" in line for line in table)
     assert all(len(line) <= 80 for line in table)
     assert "track.started" in text

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.e2e.real import Inbox, Running, wait_for
+from tests.e2e.real import Inbox, Running
 
 VIDEOS = {
     "car-park": "person-bicycle-car-detection.mp4",

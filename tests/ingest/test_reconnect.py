@@ -45,9 +45,7 @@ def test_no_delay_is_outside_its_bounds(seed: int, history: list[Reason | None])
         if reason is None:
             backoff.succeeded()
             continue
-        first, cap = (
-            (FIRST_AUTH_DELAY_S, MAX_AUTH_DELAY_S) if reason is Reason.AUTH else (FIRST_DELAY_S, MAX_DELAY_S)
-        )
+        first, cap = (FIRST_AUTH_DELAY_S, MAX_AUTH_DELAY_S) if reason is Reason.AUTH else (FIRST_DELAY_S, MAX_DELAY_S)
         assert first * JITTER[0] <= backoff.failed(reason) <= cap * JITTER[1]
 
 

@@ -1,0 +1,113 @@
+"""The messages between a worker and a detector arrive as they were sent, and a dead peer is noticed."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference import channel
+from inference.channel import Answer, Filled, Outcome
+from ingest.ring import Ring
+
+u16, u32, u64 = st.integers(0, 2**16 - 1), st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
+f32 = st.floats(width=32, allow_nan=False)
+
+
+@given(st.builds(Filled, u32, u32, u16, u16, st.booleans(), u64, u64))
+def test_a_filled_slot_arrives_as_sent(message: Filled) -> None:
+    assert channel.unpack_filled(channel.pack_filled(message)) == message
+
+
+@given(
+    st.tuples(u32, u32, st.sampled_from(Outcome), u16, u64, f32, f32),
+    st.lists(st.tuples(*[f32] * 6), max_size=20),
+)
+def test_an_answer_arrives_as_sent(
+    head: tuple[int, int, Outcome, int, int, float, float], found: list[tuple[float, ...]]
+) -> None:
+    rows = np.array(found, np.float32).reshape(-1, 6)
+    arrived = channel.unpack_answer(channel.pack_answer(Answer(*head, rows)))
+    assert (
+        arrived.slot, arrived.stream, arrived.outcome, arrived.batch, arrived.seq, arrived.wait_s, arrived.infer_s
+    ) == head  # fmt: skip
+    assert isinstance(arrived.outcome, Outcome)
+    assert arrived.rows.dtype == np.float32
+    assert np.array_equal(arrived.rows, rows)
+
+
+def test_the_largest_answer_fits_a_message() -> None:
+    """`detector.max_detections` is at most 1000."""
+    answer = Answer(0, 0, Outcome.ANALYSED, 1, 1, 0.0, 0.0, np.ones((1000, 6), np.float32))
+    assert len(channel.pack_answer(answer)) <= channel.MAX_MESSAGE_BYTES
+
+
+def test_rows_that_are_a_view_of_a_larger_table_are_packed_whole() -> None:
+    table = np.arange(48, dtype=np.float32).reshape(4, 12)
+    answer = Answer(0, 0, Outcome.ANALYSED, 1, 1, 0.0, 0.0, table[::2, ::2])
+    assert np.array_equal(channel.unpack_answer(channel.pack_answer(answer)).rows, table[::2, ::2])
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def test_hello_hands_the_ring_over() -> None:
+    worker, detector = pair()
+    with worker, detector:
+        ring = Ring.create(4, 3000)
+        ring.picture(3, 10, 100)[:] = 42
+        channel.send_hello(worker, ring.fd, 4, 3000)
+        fd, slots, slot_bytes = channel.receive_hello(detector)
+        assert (slots, slot_bytes) == (4, 3000)
+        theirs = Ring(fd, slots, slot_bytes)
+        assert (theirs.picture(3, 10, 100) == 42).all()
+        theirs.close()
+        ring.close()
+
+
+def test_a_worker_that_is_gone_before_its_hello_is_an_eof() -> None:
+    worker, detector = pair()
+    worker.close()
+    with detector, pytest.raises(EOFError, match="before its first message"):
+        channel.receive_hello(detector)
+
+
+def test_messages_stay_apart() -> None:
+    worker, detector = pair()
+    with worker, detector:
+        messages = [Filled(slot, 1, 384, 640, False, slot, 5) for slot in range(3)]
+        for message in messages:
+            channel.send(worker, channel.pack_filled(message))
+        arrived = [channel.unpack_filled(detector.recv(channel.MAX_MESSAGE_BYTES)) for _ in messages]
+    assert arrived == messages
+
+
+def test_sending_to_a_dead_peer_fails_at_once() -> None:
+    worker, detector = pair()
+    detector.close()
+    with worker, pytest.raises(OSError, match=r"Broken pipe|reset"):
+        channel.send(worker, b"x")
+
+
+def test_a_peer_that_never_reads_is_given_up_on() -> None:
+    worker, detector = pair()
+    with worker, detector, pytest.raises(TimeoutError):
+        for _ in range(100_000):
+            channel.send(worker, b"x" * 1000)
+
+
+def test_the_received_descriptor_is_another_one() -> None:
+    worker, detector = pair()
+    with worker, detector:
+        ring = Ring.create(1, 300)
+        channel.send_hello(worker, ring.fd, 1, 300)
+        fd = channel.receive_hello(detector)[0]
+        assert fd != ring.fd
+        ring.close()
+        assert os.fstat(fd).st_size == 300
+        os.close(fd)
