@@ -22,8 +22,7 @@ class Letterbox:
         source: (width, height) of the source frame, pixels.
         size: (width, height) of the resized picture within the input.
         left, top: where the resized picture begins.
-        width, height: the input's size.
-        gain: input pixels per source pixel.
+        width, height: the input's size, multiples of the stride.
     """
 
     source: tuple[int, int]
@@ -32,13 +31,12 @@ class Letterbox:
     top: int
     width: int
     height: int
-    gain: float
 
     @classmethod
     def fit(cls, width: int, height: int, image_size: int, stride: int = 32) -> Letterbox:
         gain = min(image_size / width, image_size / height)
         size = (max(1, round(width * gain)), max(1, round(height * gain)))
-        pad_w, pad_h = (image_size - size[0]) % stride, (image_size - size[1]) % stride
+        pad_w, pad_h = -size[0] % stride, -size[1] % stride
         return cls(
             source=(width, height),
             size=size,
@@ -46,7 +44,6 @@ class Letterbox:
             top=round(pad_h / 2 - 0.1),
             width=size[0] + pad_w,
             height=size[1] + pad_h,
-            gain=gain,
         )
 
     def apply(self, picture: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
@@ -65,8 +62,14 @@ class Letterbox:
         out[:, right:] = PAD_VALUE
 
     def to_source(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Boxes [N, 4] xyxy from input pixels to source-frame pixels, cut at the frame's edge."""
-        shifted = (boxes - np.array([self.left, self.top, self.left, self.top], np.float32)) / np.float32(self.gain)
+        """Boxes [N, 4] xyxy from input pixels to source-frame pixels, cut at the frame's edge.
+
+        Each axis has a gain of its own, as the resized picture is whole pixels wide and high. Ultralytics' `scale_boxes`
+        takes the smaller for both, which is off by up to half an input pixel at the far edge.
+        """
+        gain_x, gain_y = self.size[0] / self.source[0], self.size[1] / self.source[1]
+        shifted = boxes - np.array([self.left, self.top, self.left, self.top], np.float32)
+        shifted /= np.array([gain_x, gain_y, gain_x, gain_y], np.float32)
         limit = np.array([*self.source, *self.source], np.float32)
         boxes_in_source: NDArray[np.float32] = np.clip(shifted, 0, limit).astype(np.float32, copy=False)
         return boxes_in_source

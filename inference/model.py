@@ -169,7 +169,11 @@ def describe(path: Path, metadata: Mapping[str, str]) -> Described:
         )
     if metadata["task"] != "detect":
         raise ModelError(f"{path.name} is a {metadata['task']!r} model; only 'detect' models can be used")
-    names = ast.literal_eval(metadata["names"])
-    ordered = tuple(str(names[index]) for index in range(len(names)))
+    try:
+        names = ast.literal_eval(metadata["names"])
+        ordered = tuple(str(names[index]) for index in range(len(names)))
+        stride = int(float(metadata["stride"]))
+    except (ValueError, SyntaxError, TypeError, KeyError) as error:
+        raise ModelError(f"{path.name}: its metadata cannot be understood: {error!r}") from None
     end2end = metadata.get("end2end", "False") == "True"
-    return Described(ordered, "yolo_end2end" if end2end else "yolo", int(float(metadata["stride"])))
+    return Described(ordered, "yolo_end2end" if end2end else "yolo", stride)

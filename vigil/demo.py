@@ -36,7 +36,7 @@ from vigil import logging
 from vigil.config import VigilConfig, parse
 from vigil.processes import dying_with_us
 from vigil.service import Service
-from vigil.subscribe import event_line
+from vigil.subscribe import event_line, ignore
 
 RTSP_SCRIPT = Path(__file__).with_name("rtsp_server.py")
 RTSP_NEEDS = "gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"
@@ -198,16 +198,17 @@ async def _watch(
         await serving
         raise SystemExit(130)  # interrupted while starting
     watcher = Watcher({name: redact(url) for name, url in urls.items()}, began)
-    client = await nats.connect(service.nats_url, max_reconnect_attempts=-1)
+    client = await nats.connect(service.nats_url, max_reconnect_attempts=-1, error_cb=ignore)
     await client.subscribe(service.subjects.all_frames, cb=watcher.on_frame)
     await client.subscribe(service.subjects.all_events, cb=watcher.on_event)
     if seconds is not None:
         asyncio.get_running_loop().call_later(max(0.0, seconds - (time.monotonic() - began)), stop.set)
     await _show(service, watcher, stop, console, live)
-    summary = _summary(service, watcher, time.monotonic() - began)
+    elapsed_s = time.monotonic() - began
+    states = {name: view.state for name, view in service.streams.items()}
+    await serving  # the last events and counts come as the service drains
     await client.close()
-    await serving
-    return summary
+    return _summary(service, watcher, states, elapsed_s)
 
 
 async def _show(service: Service, watcher: Watcher, stop: asyncio.Event, console: Console, live: bool) -> None:
@@ -266,7 +267,7 @@ def _table(service: Service, watcher: Watcher) -> Group:
                  Text("Ctrl-C ends it", style="dim"))  # fmt: skip
 
 
-def _summary(service: Service, watcher: Watcher, elapsed_s: float) -> dict[str, Any]:
+def _summary(service: Service, watcher: Watcher, states: dict[str, str], elapsed_s: float) -> dict[str, Any]:
     streams: dict[str, Any] = {}
     for name, figures in watcher.streams.items():
         outcomes = {
@@ -275,11 +276,11 @@ def _summary(service: Service, watcher: Watcher, elapsed_s: float) -> dict[str, 
                          "skipped_sample")
         }  # fmt: skip
         latencies = sorted(figures.latencies_ms)
-        span = time.monotonic() - figures.first if figures.first is not None else 0.0
+        span = figures.arrivals[-1] - figures.first if figures.first is not None else 0.0
         streams[name] = {
             "source": figures.source,
-            "state": service.streams[name].state,
-            "live": service.streams[name].state == "live" and figures.frames > 0,
+            "state": states[name],
+            "live": states[name] == "live" and figures.frames > 0,
             "results": figures.frames,
             "fps": round(figures.frames / span, 2) if span else 0.0,
             "latency_ms": {

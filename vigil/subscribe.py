@@ -65,7 +65,7 @@ async def events(
     options = {"user_credentials": str(address.credentials)} if address.credentials else {}
     try:
         client = await nats.connect(
-            address.url.split(","), connect_timeout=3, max_reconnect_attempts=-1, error_cb=_ignore,
+            address.url.split(","), connect_timeout=3, max_reconnect_attempts=-1, error_cb=ignore,
             **options,
         )  # fmt: skip
     except (OSError, nats.errors.Error, TimeoutError) as error:
@@ -88,7 +88,7 @@ async def events(
         await client.close()
 
 
-async def _ignore(error: Exception) -> None:
+async def ignore(error: Exception) -> None:
     """nats-py reconnects by itself; its default is to print every attempt."""
     await asyncio.sleep(0)
 

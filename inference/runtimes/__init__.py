@@ -21,6 +21,9 @@ RUNTIMES = {
     "torch": "inference.runtimes.torch:TorchRuntime",
 }
 
+# Side of the square that a runtime tries at load, in strides: NMS-free heads pick 300 boxes and need that many cells.
+PROBE_STRIDES = 10
+
 
 class Runtime(Protocol):
     """Computes one model on one device. Constructed as `Runtime(path, config)`; raises ModelError when it cannot.

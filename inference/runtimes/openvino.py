@@ -17,6 +17,7 @@ from openvino.preprocess import ColorFormat, PrePostProcessor
 from inference.config import DetectorConfig
 from inference.errors import ModelError
 from inference.model import ModelInfo, cache_dir, describe, weights_hash
+from inference.runtimes import PROBE_STRIDES
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
@@ -47,7 +48,7 @@ class OpenVinoRuntime:
         self._compiled: dict[tuple[int, int], ov.CompiledModel] = {}
         self._requests = threading.local()
         # Compile one shape now: a model that cannot run must fail the start, not the first frame.
-        probe = self._compile(described.stride * 2, described.stride * 2)
+        probe = self._compile(described.stride * PROBE_STRIDES, described.stride * PROBE_STRIDES)
         self.parallel = int(probe.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self.info = ModelInfo(
             name=path.stem,

@@ -18,6 +18,7 @@ from ultralytics import YOLO
 from inference.config import DetectorConfig
 from inference.errors import ModelError
 from inference.model import ModelInfo, describe, weights_hash
+from inference.runtimes import PROBE_STRIDES
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -72,7 +73,7 @@ class TorchRuntime:
             device=str(self._device),
             precision=precision,
         )
-        self.prepare(described.stride * 2, described.stride * 2)
+        self.prepare(described.stride * PROBE_STRIDES, described.stride * PROBE_STRIDES)
 
     def prepare(self, height: int, width: int) -> None:
         self.infer([np.zeros((height, width, 3), np.uint8)] * self.max_batch)

@@ -20,7 +20,7 @@ def crowd(seed: int, count: int, classes: int) -> tuple[NDArray[np.float32], NDA
     return boxes, rng.random(count, np.float32), rng.integers(0, classes, count).astype(np.int32)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("count", "classes"), [(1, 1), (50, 1), (300, 4), (1000, 80)])
 @pytest.mark.parametrize("iou", [0.3, 0.45, 0.7])
 def test_kept_boxes_are_those_of_torchvision(seed: int, count: int, classes: int, iou: float) -> None:

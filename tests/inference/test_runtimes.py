@@ -1,0 +1,86 @@
+"""Every runtime computes the same, and every supported architecture goes through the default one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from inference.config import DetectorConfig
+from inference.heads import load_head
+from inference.model import STARTER
+from inference.runtimes import RUNTIMES, Runtime, load_runtime
+
+SIZE = (160, 224)
+# YOLO26 has both heads; Ultralytics predicts with NMS unless the weights say otherwise.
+ARCHITECTURES = [
+    ("yolov8n.yaml", False, "yolo"),
+    ("yolo11n.yaml", False, "yolo"),
+    ("yolo26n.yaml", False, "yolo"),
+    ("yolo26n.yaml", True, "yolo_end2end"),
+]
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES, ids=lambda case: f"{case[0]}-{case[2]}")
+def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A file of Ultralytics' with untrained weights, and the head it needs."""
+    import torch
+    from ultralytics import YOLO
+
+    architecture, end2end, head = request.param
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / architecture.replace(".yaml", ".pt")
+    model = YOLO(architecture)
+    if end2end:
+        model.model.end2end = True
+    model.save(str(path))
+    return path, head
+
+
+@pytest.fixture(scope="module")
+def picture() -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 255, (*SIZE, 3), dtype=np.uint8)
+
+
+def load(path: Path, runtime: str) -> Runtime:
+    loaded = load_runtime(path, DetectorConfig(runtime=runtime, device="cpu", precision="fp32"))
+    loaded.prepare(*SIZE)
+    return loaded
+
+
+def test_all_runtimes_agree(
+    weights: tuple[Path, str], picture: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path, head = weights
+    runtimes = [load(path, name) for name in RUNTIMES]
+    outputs = [runtime.infer([picture])[0] for runtime in runtimes]
+    assert {runtime.info.head for runtime in runtimes} == {head}
+    assert len(runtimes[0].info.names) == 80
+    for output in outputs[1:]:
+        if head == "yolo":
+            np.testing.assert_allclose(output, outputs[0], rtol=1e-3, atol=2e-2)
+        else:  # untrained scores are nearly equal, so the order of the candidates is not
+            np.testing.assert_allclose(output[:, 4], outputs[0][:, 4], atol=1e-3)
+
+
+def test_the_starter_says_what_it_is_and_sees_people_before_a_bus() -> None:
+    import cv2
+
+    from inference.letterbox import Letterbox
+    from ingest.scene import photo_path
+
+    photo = cv2.imread(str(photo_path("bus.jpg")))
+    assert photo is not None
+    letterbox = Letterbox.fit(photo.shape[1], photo.shape[0], 416)
+    slot = np.empty((letterbox.height, letterbox.width, 3), np.uint8)
+    letterbox.apply(photo, slot)
+    runtime = load_runtime(STARTER, DetectorConfig(image_size=416))
+    runtime.prepare(letterbox.height, letterbox.width)
+    head = load_head(runtime.info, 0.3, 0.7, None, 300)
+    seen = [runtime.info.names[int(row[5])] for row in head.decode(runtime.infer([slot])[0])]
+    assert seen.count("person") >= 3
+    assert "bus" in seen
+    assert STARTER.stat().st_size <= 6_000_000

@@ -1,0 +1,156 @@
+"""Messages say what was seen, by whom and when, and are read back unchanged."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.detections import Detections
+from inference.model import ModelInfo
+from ingest.clock import NS
+from ingest.frame import Frame
+from publish.schema import MESSAGES, SCHEMA_VERSION, Composer, FrameResult, StreamStatus, TrackEvent, when
+from tracking.events import EndReason, Event, EventType
+from tracking.tracks import Tracks
+
+MODEL = ModelInfo("toy", "0123456789abcdef", ("person", "car", "dog"), "yolo", 32, 640, "openvino", "cpu", "fp32")
+COMPOSER = Composer("hq", MODEL, "cafe0123")
+CAPTURED_AT = 1_700_000_000 * NS + 123_456_789
+FRAME = Frame("gate", 7, 42, 3 * NS // 2, 5 * NS, CAPTURED_AT, av.VideoFrame(1920, 1080, "yuv420p"))
+
+
+def detections(count: int) -> Detections:
+    """Row n is at x = 100 n, of score 0.9 - n / 10 and class n."""
+    boxes = [[100.0 * n, 10.0, 100.0 * n + 50, 60.0] for n in range(count)]
+    return Detections(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array([0.9 - n / 10 for n in range(count)], np.float32),
+        np.arange(count, dtype=np.int32),
+    )
+
+
+def tracks(*rows: tuple[int, int]) -> Tracks:
+    """By track id and detection row; the tracker's own boxes are at x = 1000 and of score 0.3."""
+    return Tracks(
+        np.array([track_id for track_id, _ in rows], np.int64),
+        np.array([[1000, 500, 1100, 600]] * len(rows), np.float32).reshape(-1, 4),
+        np.full(len(rows), 0.3, np.float32),
+        np.zeros(len(rows), np.int32),
+        np.array([row for _, row in rows], np.int32),
+    )
+
+
+def result(found: Detections, followed: Tracks) -> FrameResult:
+    return COMPOSER.frame_result(FRAME, found, followed, now_ns=5 * NS + 12_345_678)
+
+
+def event(kind: EventType = EventType.TRACK_ENDED, reason: EndReason | None = EndReason.LOST) -> Event:
+    return Event(
+        type=kind, stream="gate", session=7, seq=42, pts_ns=NS, captured_at=CAPTURED_AT, track_id=5, class_id=1,
+        confidence=0.87654321, box=(1.23456, 2.0, 3.0, 4.0), frame_width=1920, frame_height=1080,
+        started_at=CAPTURED_AT - NS, frames=11, reason=reason,
+    )  # fmt: skip
+
+
+def test_a_tracked_object_is_told_with_the_detectors_box() -> None:
+    seen = result(detections(2), tracks((5, 1))).objects[0]
+    assert (seen.track_id, seen.box) == (5, (100, 10, 150, 60))
+    assert seen.confidence == pytest.approx(0.8)
+
+
+def test_a_coasting_track_is_told_with_the_trackers_box() -> None:
+    seen = result(Detections.empty(), tracks((5, -1))).objects[0]
+    assert (seen.track_id, seen.box) == (5, (1000, 500, 1100, 600))
+    assert seen.confidence == pytest.approx(0.3)
+
+
+def test_a_box_of_no_track_is_told_without_an_id() -> None:
+    objects = result(detections(3), tracks((5, 1))).objects
+    assert [(seen.track_id, seen.box[0], seen.class_name) for seen in objects] == [
+        (5, 100, "person"), (None, 0, "person"), (None, 200, "dog"),
+    ]  # fmt: skip
+
+
+@given(st.integers(0, 3), st.data())
+def test_every_box_is_told_exactly_once(count: int, data: st.DataObject) -> None:
+    rows = data.draw(st.lists(st.integers(0, max(count - 1, 0)), unique=True, max_size=count))
+    coasting = data.draw(st.integers(0, 2))
+    followed = tracks(*((n + 1, row) for n, row in enumerate(rows)), *((n + 50, -1) for n in range(coasting)))
+    objects = result(detections(count), followed).objects
+    assert len(objects) == count + coasting
+    assert sorted(seen.box[0] for seen in objects) == [*(100.0 * n for n in range(count)), *[1000.0] * coasting]
+    assert sum(seen.track_id is None for seen in objects) == count - len(rows)
+
+
+def test_nothing_seen_is_an_empty_list() -> None:
+    assert result(Detections.empty(), Tracks.empty()).objects == []
+
+
+def test_a_frame_result_says_where_when_and_by_whom() -> None:
+    told = json.loads(result(detections(1), Tracks.empty()).model_dump_json())
+    assert told["schema_version"] == SCHEMA_VERSION
+    assert (told["site"], told["stream"], told["session"], told["seq"]) == ("hq", "gate", 7, 42)
+    assert told["pts"] == 1.5
+    assert told["latency_ms"] == 12.346
+    assert told["frame"] == {"width": 1920, "height": 1080}
+    assert told["model"] == {"name": "toy", "hash": "0123456789abcdef", "runtime": "openvino"}
+    assert told["config_rev"] == "cafe0123"
+    assert told["clock"] == "arrival"
+    assert datetime.fromisoformat(told["captured_at"]) == datetime(2023, 11, 14, 22, 13, 20, 123456, UTC)
+
+
+def test_a_frame_result_is_read_back_unchanged() -> None:
+    told = result(detections(3), tracks((5, 1), (6, -1)))
+    assert FrameResult.model_validate_json(told.model_dump_json()) == told
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"), [(EventType.TRACK_STARTED, None), (EventType.TRACK_ENDED, EndReason.SESSION_ENDED)]
+)
+def test_an_event_is_read_back_unchanged(kind: EventType, reason: EndReason | None) -> None:
+    told = COMPOSER.event(event(kind, reason))
+    assert TrackEvent.model_validate_json(told.model_dump_json()) == told
+    assert (told.type, told.reason) == (kind, reason)
+
+
+def test_an_event_says_who_where_and_when() -> None:
+    told = COMPOSER.event(event())
+    assert (told.site, told.stream, told.track_id, told.track_uid) == ("hq", "gate", 5, "gate/7/5")
+    assert told.event_id == event().event_id
+    assert (told.class_id, told.class_name) == (1, "car")
+    assert (told.confidence, told.box) == (0.8765, (1.23, 2, 3, 4))
+    assert (told.captured_at - told.started_at).total_seconds() == 1
+    assert (told.config_rev, told.model.hash) == ("cafe0123", MODEL.hash)
+    assert told.frames == 11
+
+
+@pytest.mark.parametrize("score", [1.0000001, -0.0000001])
+def test_a_score_a_rounding_error_out_of_range_is_told_in_range(score: float) -> None:
+    found = Detections(np.zeros((1, 4), np.float32), np.array([score], np.float32), np.zeros(1, np.int32))
+    assert 0 <= result(found, Tracks.empty()).objects[0].confidence <= 1
+
+
+@given(st.integers(0, 4_000_000_000 * NS))
+def test_times_are_true_to_the_microsecond(ns: int) -> None:
+    told = when(ns)
+    since = told - datetime(1970, 1, 1, tzinfo=UTC)
+    microseconds = (since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds
+    assert abs(microseconds - ns // 1000) <= 1
+
+
+def test_a_status_is_read_back_unchanged() -> None:
+    told = StreamStatus(site="hq", stream="gate", state="backoff", reason="auth", retry_in=30, at=when(CAPTURED_AT),
+                        config_rev="cafe0123")  # fmt: skip
+    assert StreamStatus.model_validate_json(told.model_dump_json()) == told
+
+
+def test_every_message_has_a_schema_that_names_its_version_and_revision() -> None:
+    for message in MESSAGES.values():
+        properties = message.model_json_schema(mode="serialization")["properties"]
+        assert {"schema_version", "site", "stream", "config_rev"} <= set(properties)
