@@ -22,7 +22,9 @@ class DetectorConfig(BaseModel):
         min_length=1,
     )
     runtime: str = Field(
-        "auto", description=f"One of {', '.join(RUNTIMES)}, `module:Class`, or `auto`: torch on CUDA, openvino on CPU."
+        "auto",
+        description=f"One of {', '.join(RUNTIMES)}, `module:Class`, or `auto`: torch for .pt files when there "
+        "is a GPU, else openvino.",
     )
     device: str = Field("auto", description="`cpu`, `cuda`, `cuda:1`, …; `auto`: the first GPU, else the CPU.")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
@@ -31,7 +33,9 @@ class DetectorConfig(BaseModel):
     image_size: int = Field(
         640, ge=64, le=2048, multiple_of=32, description="Longer side of the model's input in pixels."
     )
-    confidence: float = Field(0.25, gt=0, lt=1, description="Boxes below this score are not reported.")
+    confidence: float = Field(
+        0.25, gt=0, lt=1, description="Boxes below this score are not reported unless they keep a known track going."
+    )
     iou: float = Field(0.7, gt=0, le=1, description="Boxes of one class that overlap more than this are merged (NMS).")
     classes: list[str] | None = Field(None, description="Names of the classes to report; default: all of the model's.")
     max_detections: int = Field(300, ge=1, le=1000, description="At most this many boxes per frame.")

@@ -1,6 +1,6 @@
 """The detector: takes filled ring slots from all workers, batches them through the runtime, answers with boxes.
 
-Every method says which thread calls it; the process that starts the threads is `vigil/detector_process.py`.
+Every method says which thread calls it; the process that starts the threads is `vigil/detector.py`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from ingest.ring import Ring
 log = structlog.get_logger()
 
 MAX_FAILURES_IN_A_ROW = 10
+STUCK_INFERENCE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class Detector:
         self._requested: set[Hashable] = set()
         self._stopping = False
         self._failures = 0
+        self._busy_since: dict[int, float] = {}  # inference thread -> when its current batch began
 
     # -- called by the thread that reads the links
 
@@ -85,6 +87,11 @@ class Detector:
             self._scheduler.forget({stream for stream in self._scheduler.streams() if stream[0] == peer.worker})
         peer.link.close()
         peer.ring.close()
+
+    def hangs(self) -> bool:
+        """Whether an inference has been under way for longer than any takes."""
+        now = time.monotonic()
+        return any(now - since > STUCK_INFERENCE_S for since in list(self._busy_since.values()))
 
     def stop(self) -> None:
         with self._work:
@@ -138,8 +145,11 @@ class Detector:
     # -- called by each of the `runtime.parallel` inference threads
 
     def run_inference(self) -> None:
+        thread = threading.get_ident()
         while batch := self._next_batch():
+            self._busy_since[thread] = time.monotonic()
             self._infer(batch)
+            self._busy_since.pop(thread)
 
     def _next_batch(self) -> list[_Job]:
         with self._work:

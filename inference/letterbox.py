@@ -64,8 +64,8 @@ class Letterbox:
     def to_source(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Boxes [N, 4] xyxy from input pixels to source-frame pixels, cut at the frame's edge.
 
-        Each axis has a gain of its own, as the resized picture is whole pixels wide and high. Ultralytics' `scale_boxes`
-        takes the smaller for both, which is off by up to half an input pixel at the far edge.
+        Each axis has a gain of its own, as the resized picture is whole pixels wide and high; so has Ultralytics'
+        `scale_boxes`.
         """
         gain_x, gain_y = self.size[0] / self.source[0], self.size[1] / self.source[1]
         shifted = boxes - np.array([self.left, self.top, self.left, self.top], np.float32)

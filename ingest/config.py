@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -35,13 +34,13 @@ class SourceConfig(BaseModel):
         description="When the detector is busy: `drop` the older frame (live), or `block` the reader and lose none "
         "(files).",
     )
-    connect_timeout: float = Field(5.0, gt=0, le=120, description="Seconds to the first frame before giving up.")
+    connect_timeout: float = Field(5.0, gt=0, le=120, description="Seconds to connect before giving up.")
     read_timeout: float = Field(5.0, gt=0, le=120, description="Seconds without a frame before reconnecting.")
 
     @field_validator("url")
     @classmethod
     def _known_scheme(cls, url: str) -> str:
-        scheme = urlsplit(url).scheme if "://" in url else "file"
+        scheme = _scheme(url)
         if scheme not in SCHEMES:
             raise ValueError(
                 f"sources of type {scheme!r} are not supported; use one of {', '.join(SCHEMES)}, or a path"
@@ -55,7 +54,7 @@ class SourceConfig(BaseModel):
     @property
     def scheme(self) -> str:
         """Which kind of source the URL names, a key of `ingest.sources.SCHEMES`."""
-        return urlsplit(self.url).scheme if "://" in self.url else "file"
+        return _scheme(self.url)
 
     @property
     def file_path(self) -> Path:
@@ -66,3 +65,7 @@ class SourceConfig(BaseModel):
     def ends(self) -> bool:
         """Whether this source comes to an end of its own."""
         return self.is_file and not self.loop
+
+
+def _scheme(url: str) -> str:
+    return url.split("://", 1)[0].lower() if "://" in url else "file"

@@ -21,7 +21,6 @@ class Reason(StrEnum):
     NO_VIDEO = "no_video"
     CORRUPT = "corrupt"
     LOST = "lost"
-    STALLED = "stalled"
 
 
 class SourceError(VigilError):

@@ -15,15 +15,16 @@ import nats
 import nats.errors
 import structlog
 from nats.aio.client import Client
-from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig
-from nats.js.errors import APIError, BadRequestError
+from nats.js import JetStreamContext
+from nats.js.errors import APIError
 from nats.js.errors import Error as JetStreamError
 
 from ingest.redact import redact
 from publish.config import NatsConfig
+from publish.jetstream import ensure, wanted_streams
 from publish.metrics import PublishMetrics
 from publish.schema import FrameResult, StreamStatus, TrackEvent
-from publish.subjects import EVENTS_STREAM, STATUS_STREAM, Subjects
+from publish.subjects import Subjects
 
 log = structlog.get_logger()
 
@@ -31,8 +32,6 @@ MAX_PENDING_EVENTS = 10_000
 MAX_PENDING_FRAMES = 512
 ACK_TIMEOUT_S = 2.0
 RETRY_S = 0.5
-# Longer than any replay after a reconnect can take, so that no event is stored twice.
-DUPLICATE_WINDOW_S = 600.0
 
 
 class Publisher:
@@ -47,7 +46,7 @@ class Publisher:
         self._wake_frames = asyncio.Event()
         self._wake_durable = asyncio.Event()
         self._client: Client | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._task: asyncio.Task[None] | None = None
         self._closing = False
 
     @property
@@ -83,8 +82,7 @@ class Publisher:
         self._queue(self.subjects.status(message.stream), message.model_dump_json().encode(), {}, is_event=False)
 
     def _queue(self, subject: str, body: bytes, headers: dict[str, str], is_event: bool) -> None:
-        if len(self._durable) >= MAX_PENDING_EVENTS:
-            self._durable.popleft()
+        if len(self._durable) >= MAX_PENDING_EVENTS and self._durable.popleft()[3]:
             self._metrics.events_dropped.inc()
         self._durable.append((subject, body, headers, is_event))
         self._metrics.pending.set(len(self._durable))
@@ -94,7 +92,7 @@ class Publisher:
 
     def start(self) -> None:
         """Starts connecting and sending; must be called in the loop."""
-        self._tasks = [asyncio.create_task(self._run(), name="publisher")]
+        self._task = asyncio.create_task(self._run(), name="publisher")
 
     async def close(self, deadline_s: float) -> int:
         """Sends what is waiting for at most `deadline_s`; returns how many events could not be delivered."""
@@ -102,19 +100,24 @@ class Publisher:
         while (self._durable or self._frames) and self.connected and time.monotonic() < ends:
             await asyncio.sleep(0.02)
         self._closing = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
         if self._client is not None and not self._client.is_closed:
             with contextlib.suppress(TimeoutError, nats.errors.Error, OSError):
                 await asyncio.wait_for(self._client.close(), max(0.1, ends - time.monotonic()))
-        return len(self._durable)
+        return sum(is_event for *_, is_event in self._durable)
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the sending, which nothing should; None while all is well."""
+        task = self._task
+        return task.exception() if task is not None and task.done() and not task.cancelled() else None
 
     async def _run(self) -> None:
         self._client = await self._connect()
         self._metrics.connected.set(1)
         log.info("connected to NATS", url=redact(self._url))
-        await self._ensure_streams(self._client)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._send_frames(self._client))
             tasks.create_task(self._send_durable(self._client))
@@ -157,33 +160,17 @@ class Publisher:
         self._metrics.connected.set(1)
         log.info("NATS is back", url=redact(self._url))
 
-    async def _ensure_streams(self, client: Client) -> None:
-        """Creates the JetStream streams, or leaves existing ones as they are."""
-        root = "vigil.*" if self.subjects.prefix.startswith("vigil.") else self.subjects.prefix
-        wanted = [
-            StreamConfig(
-                name=EVENTS_STREAM, subjects=[f"{root}.events.>"], retention=RetentionPolicy.LIMITS,
-                max_age=self._config.events_max_age, max_bytes=self._config.events_max_bytes,
-                discard=DiscardPolicy.OLD, duplicate_window=min(DUPLICATE_WINDOW_S, self._config.events_max_age),
-            ),
-            StreamConfig(name=STATUS_STREAM, subjects=[f"{root}.status.*"], max_msgs_per_subject=1),
-        ]  # fmt: skip
-        jetstream = client.jetstream()
-        for config in wanted:
+    async def _ensure_streams(self, jetstream: JetStreamContext) -> None:
+        for wanted in wanted_streams(self._config, self.subjects.prefix, self._site):
             told = ""
             while True:
                 try:
-                    await jetstream.add_stream(config)
-                    break
-                except BadRequestError as error:
-                    # It exists with other settings: the operator's choice stands.
-                    log.warning("JetStream stream has other settings than Vigil's; leaving it", stream=config.name,
-                                error=error.description)  # fmt: skip
+                    await ensure(jetstream, wanted)
                     break
                 except (nats.errors.Error, JetStreamError, OSError, TimeoutError) as error:
                     if str(error) != told:
                         told = str(error)
-                        log.warning("cannot create JetStream stream; trying again", stream=config.name, error=told)
+                        log.warning("cannot set up JetStream stream; trying again", stream=wanted.name, error=told)
                     await asyncio.sleep(RETRY_S)
 
     async def _send_frames(self, client: Client) -> None:
@@ -201,6 +188,7 @@ class Publisher:
 
     async def _send_durable(self, client: Client) -> None:
         jetstream = client.jetstream()
+        await self._ensure_streams(jetstream)
         told = ""
         while True:
             await self._wake_durable.wait()

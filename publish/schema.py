@@ -137,7 +137,9 @@ def _score(value: float) -> float:
 class Composer:
     """Turns a stream's contracts into its messages."""
 
-    def __init__(self, site: str, model: ModelInfo, config_rev: str) -> None:
+    def __init__(self, site: str, model: ModelInfo, config_rev: str, confidence: float) -> None:
+        """`confidence` is the least score of a reported box that belongs to no track."""
+        self._confidence = confidence
         self._site = site
         self._model = Model.of(model)
         self._names = model.names
@@ -151,7 +153,8 @@ class Composer:
             box, score = (tracks.boxes[index], tracks.scores[index]) if row < 0 else (
                 detections.boxes[row], detections.scores[row])  # fmt: skip
             objects.append(self._object(int(tracks.track_ids[index]), int(tracks.class_ids[index]), score, box))
-        untracked = np.setdiff1d(np.arange(len(detections)), tracks.detection_rows)
+        reported = np.flatnonzero(detections.scores > self._confidence)
+        untracked = np.setdiff1d(reported, tracks.detection_rows)
         for row in untracked.tolist():
             objects.append(
                 self._object(None, int(detections.class_ids[row]), detections.scores[row], detections.boxes[row])
@@ -181,7 +184,7 @@ class Composer:
 
     def event(self, event: Event) -> TrackEvent:
         return TrackEvent(
-            event_id=event.event_id,
+            event_id=f"{self._site}-{event.event_id}",
             type=event.type,
             site=self._site,
             stream=event.stream,

@@ -24,5 +24,5 @@ class TrackerConfig(BaseModel):
     @classmethod
     def _known(cls, kind: str) -> str:
         if kind not in TRACKERS and ":" not in kind:
-            raise ValueError(f"no tracker {kind!r}; use {', '.join(TRACKERS)}, or module:Class")
+            raise ValueError(f"is no tracker; use {', '.join(TRACKERS)}, or module:Class")
         return kind

@@ -50,7 +50,7 @@ class Event:
 
     @property
     def event_id(self) -> str:
-        """The same for every attempt to publish this event, different for every other event of the site."""
+        """The same for every attempt to publish this event, different for every other event of its site."""
         return f"{self.stream}-{self.session}-{self.track_id}-{self.type.value}"
 
     @property

@@ -19,7 +19,8 @@ from ingest.errors import VigilError
 from publish.schema import MESSAGES
 from publish.subjects import Subjects
 from vigil import __version__, logging
-from vigil.config import ConfigError, VigilConfig, load
+from vigil.config import VigilConfig, load
+from vigil.document import ConfigError
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Cameras in, tracked events out on NATS.", rich_markup_mode=None

@@ -5,31 +5,28 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
 from inference.config import DetectorConfig
 from ingest.config import SourceConfig
-from ingest.errors import VigilError
 from ingest.redact import redact
 from publish.config import STREAM_ID, HttpConfig, LogConfig, NatsConfig
 from tracking.config import TrackerConfig
+from vigil.document import ConfigError, Document, Place, Problem, dotted
 
 StreamId = Annotated[str, StringConstraints(pattern=STREAM_ID, max_length=64)]
-
-Path_ = tuple[str | int, ...]
 
 
 class StreamConfig(SourceConfig):
     """One camera: its source, and what differs from the defaults for it."""
 
-    tracker: TrackerConfig | None = Field(None, description="Tracking for this stream; default: the top-level one.")
+    tracker: TrackerConfig | None = Field(
+        None, description="Tracking for this stream: what is set here goes before the top-level settings."
+    )
 
 
 class WorkersConfig(BaseModel):
@@ -63,6 +60,11 @@ class VigilConfig(BaseModel):
         description="The cameras by id; ids are subject tokens, metric labels and URL parts.", min_length=1
     )
 
+    def tracker_of(self, stream: str) -> TrackerConfig:
+        """The tracker settings that apply to a stream."""
+        own = self.streams[stream].tracker
+        return self.tracker.model_copy(update=own.model_dump(exclude_unset=True)) if own else self.tracker
+
     @property
     def revision(self) -> str:
         """Eight hex digits that change when the configuration does."""
@@ -72,36 +74,6 @@ class VigilConfig(BaseModel):
     def state_folder(self) -> Path:
         base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
         return self.state_dir or base / "vigil" / self.site
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing wrong with a config: where, what was there, why it is wrong and how to mend it."""
-
-    code: str
-    path: str
-    line: int | None
-    value: str | None
-    message: str
-    mend: str | None = None
-
-    def __str__(self) -> str:
-        where = f"line {self.line}: " if self.line else ""
-        what = f" (got {self.value})" if self.value is not None else ""
-        mend = f"\n    → {self.mend}" if self.mend else ""
-        return f"{where}{self.path or 'file'}: {self.message}{what} [{self.code}]{mend}"
-
-
-class ConfigError(VigilError):
-    """The configuration cannot be used; `problems` holds everything that is wrong with it."""
-
-    code = "config.invalid"
-
-    def __init__(self, file: str, problems: list[Problem]) -> None:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__(f"{file}: {count}\n" + "\n".join(f"  {problem}" for problem in problems))
-        self.file = file
-        self.problems = problems
 
 
 def load(file: Path) -> VigilConfig:
@@ -120,7 +92,7 @@ def load(file: Path) -> VigilConfig:
 
 def parse(text: str, name: str, folder: Path) -> VigilConfig:
     """As `load`, from text; relative paths in it start at `folder`."""
-    document = _Document(text, name)
+    document = Document(text, name, folder)
     filled = document.filled()
     problems = document.problems
     config = None
@@ -129,7 +101,7 @@ def parse(text: str, name: str, folder: Path) -> VigilConfig:
     except ValidationError as error:
         # A place whose variable could not be filled has been reported already.
         told = {problem.path for problem in problems}
-        found = [document.problem(details) for details in error.errors(include_url=False)]
+        found = [_explain(details, document) for details in error.errors(include_url=False)]
         problems += [problem for problem in found if problem.path not in told]
     if config is not None:
         config = _resolve_paths(config, folder)
@@ -189,130 +161,33 @@ def _check(config: VigilConfig) -> list[Problem]:
     return problems
 
 
-_SUBSTITUTION = re.compile(r"\$\{([^}]*)\}")
-_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+def _explain(details: ErrorDetails, document: Document) -> Problem:
+    """A pydantic error in words for people."""
+    is_key = "[key]" in details["loc"]
+    path: Place = tuple(part for part in details["loc"] if part != "[key]")
+    message, mend = details["msg"], None
+    code = "config.value"
+    value = document.written(path)
+    match details["type"]:
+        case "extra_forbidden":
+            code, message, value = "config.unknown_key", "is not a known key", None
+            known = _fields(path[:-1])
+            near = difflib.get_close_matches(str(path[-1]), known, 1, 0.5)
+            mend = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+        case "missing":
+            code, message, mend = "config.missing", "is required", f"add `{path[-1]}:`"
+        case "string_pattern_mismatch" if is_key:
+            code, message, value = "config.id", "is not a valid id", repr(path[-1])
+            mend = "use lower-case letters, digits, - and _, starting with a letter or digit"
+        case "value_error":
+            message = message.removeprefix("Value error, ")
+        case "model_type" | "dict_type":
+            message, value = "must be a mapping of keys to values", value or "nothing"
+    message = redact(message)
+    return Problem(code, dotted(path), document.line(path), value, message[0].lower() + message[1:], mend)
 
 
-class _Document:
-    """A YAML text: its plain values, the line of each, and the problems met on the way."""
-
-    def __init__(self, text: str, name: str) -> None:
-        self.problems: list[Problem] = []
-        self._lines: dict[Path_, int] = {}
-        self._raw: dict[Path_, Any] = {}
-        try:
-            node = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            words = getattr(error, "problem", None) or str(error)
-            problem = Problem("config.syntax", "", mark.line + 1 if mark else None, None, f"not valid YAML: {words}")
-            raise ConfigError(name, [problem]) from None
-        self._values = self._read(node, ()) if node is not None else {}
-
-    def _read(self, node: yaml.Node, path: Path_) -> Any:
-        self._lines[path] = node.start_mark.line + 1
-        if isinstance(node, yaml.MappingNode):
-            result: dict[Any, Any] = {}
-            for key_node, value_node in node.value:
-                key = str(yaml.SafeLoader("").construct_object(key_node))
-                if key in result:
-                    self.problems.append(Problem(
-                        "config.duplicate", _dotted((*path, key)), key_node.start_mark.line + 1, None,
-                        "is given twice", "keep one of the two",
-                    ))  # fmt: skip
-                result[key] = self._read(value_node, (*path, key))
-                self._lines[(*path, key)] = key_node.start_mark.line + 1
-            return result
-        if isinstance(node, yaml.SequenceNode):
-            return [self._read(item, (*path, index)) for index, item in enumerate(node.value)]
-        value = yaml.SafeLoader("").construct_object(node)
-        self._raw[path] = value
-        return value
-
-    def filled(self) -> Any:
-        """The values with `${VAR}`, `${VAR:-default}` and `${file:path}` filled in."""
-        return self._fill(self._values, ())
-
-    def _fill(self, value: Any, path: Path_) -> Any:
-        if isinstance(value, dict):
-            return {key: self._fill(item, (*path, key)) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self._fill(item, (*path, index)) for index, item in enumerate(value)]
-        if isinstance(value, str) and "${" in value:
-            return _SUBSTITUTION.sub(lambda match: self._substitute(match[1], path), value)
-        return value
-
-    def _substitute(self, expression: str, path: Path_) -> str:
-        if expression.startswith("file:"):
-            secret = Path(expression.removeprefix("file:"))
-            try:
-                return secret.read_text().rstrip("\n")
-            except (OSError, UnicodeDecodeError) as error:
-                reason = getattr(error, "strerror", None) or str(error)
-                self._add("config.secret", path, f"${{{expression}}}", f"cannot read {secret}: {reason}")
-                return ""
-        name, has_default, default = expression.partition(":-")
-        if not _NAME.match(name):
-            self._add("config.variable", path, f"${{{expression}}}", "is not a variable name",
-                      "write ${NAME}, ${NAME:-default} or ${file:/path}")  # fmt: skip
-        elif name in os.environ:
-            return os.environ[name]
-        elif not has_default:
-            self._add("config.variable", path, f"${{{name}}}", "the environment variable is not set",
-                      f"export {name}=…, or write ${{{name}:-default}}")  # fmt: skip
-        return default
-
-    def _add(self, code: str, path: Path_, value: str, message: str, mend: str | None = None) -> None:
-        self.problems.append(Problem(code, _dotted(path), self._lines.get(path), value, message, mend))
-
-    def problem(self, details: ErrorDetails) -> Problem:
-        """A pydantic error in words for people. Values are shown as written, before secrets were filled in."""
-        is_key = "[key]" in details["loc"]
-        path: Path_ = tuple(part for part in details["loc"] if part != "[key]")
-        message, mend = details["msg"], None
-        code = "config.value"
-        raw = self._raw.get(path)
-        value = None if raw is None else redact(repr(raw))
-        match details["type"]:
-            case "extra_forbidden":
-                code, message, value = "config.unknown_key", "is not a known key", None
-                known = _fields(path[:-1])
-                near = difflib.get_close_matches(str(path[-1]), known, 1, 0.5)
-                mend = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-            case "missing":
-                code, message, mend = "config.missing", "is required", f"add `{path[-1]}:`"
-            case "string_pattern_mismatch" if is_key:
-                code, message, value = "config.id", "is not a valid id", repr(path[-1])
-                mend = "use lower-case letters, digits, - and _, starting with a letter or digit"
-            case "value_error":
-                message = message.removeprefix("Value error, ")
-            case "model_type" | "dict_type":
-                message, value = "must be a mapping of keys to values", value or "nothing"
-        if _is_secret(path):
-            value = None
-        return Problem(code, _dotted(path), self._line(path), value, message[0].lower() + message[1:], mend)
-
-    def locate(self, problem: Problem) -> Problem:
-        path: Path_ = tuple(problem.path.split("."))
-        raw = self._raw.get(path)
-        value = redact(repr(raw)) if raw is not None else problem.value
-        return Problem(problem.code, problem.path, self._line(path), value, problem.message, problem.mend)
-
-    def _line(self, path: Path_) -> int | None:
-        while path and path not in self._lines:
-            path = path[:-1]
-        return self._lines.get(path) if path else None
-
-
-def _dotted(path: Path_) -> str:
-    return ".".join(str(part) for part in path)
-
-
-def _is_secret(path: Path_) -> bool:
-    return any(part in ("token", "password") for part in path)
-
-
-def _model_at(path: Path_) -> type[BaseModel] | None:
+def _model_at(path: Place) -> type[BaseModel] | None:
     """The model that describes the mapping at `path`."""
     model: type[BaseModel] | None = VigilConfig
     for index, part in enumerate(path):
@@ -329,6 +204,6 @@ def _models(model: type[BaseModel], name: str) -> list[type[BaseModel]]:
     return [a for a in annotations if isinstance(a, type) and issubclass(a, BaseModel)]
 
 
-def _fields(path: Path_) -> list[str]:
+def _fields(path: Place) -> list[str]:
     model = _model_at(path)
     return list(model.model_fields) if model else []

@@ -104,8 +104,9 @@ def _serve(detector: Detector, control: Control, registry: CollectorRegistry) ->
                 selector.unregister(peer.link)
                 detector.detach(peer)
         if time.monotonic() >= next_beat:
-            control.send("metrics", families=snapshot(registry))
-            control.send("beat")
+            if not detector.hangs():  # silence is what the supervisor acts on
+                control.send("metrics", families=snapshot(registry))
+                control.send("beat")
             next_beat = time.monotonic() + BEAT_S
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import MutableMapping
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -30,18 +29,9 @@ def configure(
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%H:%M:%S" if style == "console" else "iso", utc=style == "json"),
             structlog.processors.format_exc_info,
-            _redact,
-            renderer,
+            lambda *event: redact(renderer(*event)),  # the finished line, as secrets may be nested in values
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(output),
         cache_logger_on_first_use=False,
     )
-
-
-def _redact(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    del logger, method
-    for key, value in event.items():
-        if isinstance(value, str):
-            event[key] = redact(value)
-    return event

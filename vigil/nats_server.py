@@ -17,7 +17,7 @@ from vigil.processes import dying_with_us
 log = structlog.get_logger()
 
 START_TIMEOUT_S = 10.0
-STOP_TIMEOUT_S = 4.0
+STOP_TIMEOUT_S = 3.0
 RESTART_DELAY_S = 0.5
 
 

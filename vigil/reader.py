@@ -11,7 +11,6 @@ from typing import Protocol
 from inference.channel import Answer
 from inference.letterbox import Letterbox
 from ingest.clock import MediaClock
-from ingest.config import SourceConfig
 from ingest.errors import Reason, SourceError
 from ingest.frame import Frame
 from ingest.ledger import Fate, FrameLedger
@@ -20,6 +19,7 @@ from ingest.ring import FreeSlots
 from ingest.sampling import Sampler
 from ingest.sources import Source, open_source
 from vigil.link import DetectorLink
+from vigil.orders import StreamOrder
 from vigil.services import Services
 
 BLOCK_POLL_S = 0.1
@@ -79,16 +79,14 @@ class Listener(Protocol):
 class StreamReader:
     """Reads one stream of a worker; `number` is the stream's number there."""
 
-    def __init__(
-        self, name: str, number: int, config: SourceConfig, ledger: Ledger, slots: FreeSlots, services: Services
-    ) -> None:
-        self._stream = name
+    def __init__(self, order: StreamOrder, number: int, ledger: Ledger, slots: FreeSlots, services: Services) -> None:
+        self._stream = order.name
         self._number = number
-        self._config = config
+        self._config = order.source
         self._ledger = ledger
         self._slots = slots
         self._services = services
-        self._session = 0
+        self._session = order.last_session
         self._letterboxes: dict[tuple[int, int], Letterbox] = {}
 
     def run(self, listener: Listener, stop: Event) -> None:
@@ -147,8 +145,8 @@ class StreamReader:
     def _timed_frames(self, source: Source, stop: Event) -> Iterator[Frame]:
         """The source's frames with their times, files paced as configured."""
         clock = MediaClock(source.frame_rate)
-        # Seconds since the epoch: sessions stay apart across restarts without anything to remember them by.
-        self._session = max(self._session + 1, int(time.time()))
+        # Milliseconds since the epoch: sessions stay apart across restarts without anything to remember them by.
+        self._session = max(self._session + 1, time.time_ns() // 1_000_000)
         paced = self._config.is_file and self._config.pace == "realtime"
         began = 0.0
         for seq, image in enumerate(source.frames()):

@@ -35,6 +35,7 @@ from vigil.child import Child
 from vigil.config import VigilConfig
 from vigil.control import Order
 from vigil.nats_server import NatsServer
+from vigil.orders import StreamOrder, WorkerOrder
 
 log = structlog.get_logger()
 
@@ -45,7 +46,7 @@ ADDRESSES = "addresses.json"
 SILENCE_S = 10.0
 # Starting may import and convert for long.
 START_SILENCE_S = 180.0
-WORKER_STOP_S = 6.0
+WORKER_STOP_S = 5.0
 DETECTOR_STOP_S = 1.0
 # Delay before the nth restart in a row; a child that lived for a while starts afresh.
 RESTART_DELAYS_S = (0.0, 0.5, 1.0, 2.0, 5.0)
@@ -94,6 +95,7 @@ class Service:
         self._spare: Child | None = None
         self._children: set[Child] = set()
         self._connected: dict[str, bool] = {}
+        self._last_sessions: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         names = list(config.streams)
         size = config.workers.streams_per_worker
@@ -235,7 +237,10 @@ class Service:
 
     async def _start_detector(self) -> None:
         self._detector = child = await self._spawn("detector", DETECTOR)
-        child.send("assign", detector=self.config.detector.model_dump(mode="json"))
+        # Weak boxes are for the trackers; what no track wants is not reported.
+        weakest = min(self.config.tracker_of(name).low_confidence for name in self.config.streams)
+        detector = self.config.detector.model_copy(update={"confidence": min(weakest, self.config.detector.confidence)})
+        child.send("assign", detector=detector.model_dump(mode="json"))
         await _first(child.ready.wait(), child.ended.wait())
         if not child.ready.is_set():
             raise ModelError(child.failure or f"the detector process ended with exit code {child.exit_code}")
@@ -279,16 +284,24 @@ class Service:
         child.name = shard.name
         shard.child = child
         config = self.config
-        child.send(
-            "assign",
+        order = WorkerOrder(
             site=config.site,
             config_rev=config.revision,
-            nats=config.nats.model_dump(mode="json"),
+            nats=config.nats,
             nats_url=self.nats_url,
-            tracker=config.tracker.model_dump(mode="json"),
+            confidence=config.detector.confidence,
             slots_per_stream=config.workers.slots_per_stream,
-            streams={name: config.streams[name].model_dump(mode="json") for name in shard.streams},
+            streams=[
+                StreamOrder(
+                    name=name,
+                    source=config.streams[name],
+                    tracker=config.tracker_of(name),
+                    last_session=self._last_sessions.get(name, 0),
+                )
+                for name in shard.streams
+            ],
         )
+        child.send("assign", **order.model_dump(mode="json"))
         self._introduce(shard)
         self._task(self._keep_worker(shard, child), f"keep {shard.name}")
 
@@ -320,7 +333,10 @@ class Service:
             case "beat" if "nats" in order.data and child is not self._spare:
                 self._connected[child.name] = order.data["nats"]
             case "state":
-                self.streams[order.data["stream"]] = StreamView(order.data["state"], order.data["details"])
+                stream, details = order.data["stream"], order.data["details"]
+                self.streams[stream] = StreamView(order.data["state"], details)
+                if "session" in details:
+                    self._last_sessions[stream] = details["session"]
             case "ready" if child is self._detector:
                 self.model = ModelInfo.from_json(order.data["model"])
                 log.info("model ready", **{k: v for k, v in order.data["model"].items() if k != "names"},
@@ -340,6 +356,10 @@ class Service:
                 if time.monotonic() - child.last_beat > allowed:
                     log.error("process hangs; killing it", process=child.name, silent_s=round(allowed))
                     child.kill()
+            if self._spare is not None and self._spare.ended.is_set():
+                log.warning("worker in reserve ended; starting another", exit_code=self._spare.exit_code)
+                self._children.discard(self._spare)
+                self._spare = await self._spawn_worker("standby")
 
     async def _stop_at_the_end(self, stop: asyncio.Event) -> None:
         """When all streams were files and have ended, so has the service."""

@@ -32,6 +32,7 @@ class Services:
 
     site: str
     config_rev: str
+    confidence: float
     publisher: Publisher
     metrics: WorkerMetrics
     link: Callable[[], DetectorLink | None]

@@ -15,11 +15,10 @@ from ingest.ledger import Fate, FrameLedger
 from ingest.reconnect import StreamState
 from ingest.ring import FreeSlots
 from publish.schema import Composer, StreamStatus, when
-from tracking.config import TrackerConfig
 from tracking.events import Event
 from tracking.lifecycle import Lifecycle
 from tracking.trackers import Tracker, new_tracker
-from vigil.config import StreamConfig
+from vigil.orders import StreamOrder
 from vigil.reader import Departed, Ledger, SessionEnd, SessionStart, StateChange, StreamReader
 from vigil.services import Services
 
@@ -35,29 +34,25 @@ FATES = {
 class Stream:
     """Owns a stream's ledger, ring slots, tracker and reader thread."""
 
-    def __init__(
-        self, name: str, number: int, config: StreamConfig, tracker: TrackerConfig, slots: range, services: Services
-    ) -> None:
-        self.name = name
+    def __init__(self, order: StreamOrder, number: int, slots: range, services: Services) -> None:
+        self.name = order.name
         self.ledger: Ledger = FrameLedger()
-        self._config = config
-        self._tracker_config = config.tracker or tracker
+        self._tracker_config = order.tracker
         self._slots = FreeSlots(slots)
         self._services = services
-        self._reader = StreamReader(name, number, config, self.ledger, self._slots, services)
+        self._reader = StreamReader(order, number, self.ledger, self._slots, services)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._composer: Composer | None = None
         self._tracker: Tracker | None = None
         self._lifecycle: Lifecycle | None = None
-        self._state: StreamState | None = None
-        services.metrics.ingest.ledgers.add(name, self.ledger)
+        services.metrics.ingest.ledgers.add(order.name, self.ledger)
 
     # -- the reader thread
 
     def start(self, model: ModelInfo) -> None:
         """Starts reading; again after the detector restarted it only takes note of the model."""
-        self._composer = Composer(self._services.site, model, self._services.config_rev)
+        self._composer = Composer(self._services.site, model, self._services.config_rev, self._services.confidence)
         if self._thread is None:
             self._thread = threading.Thread(
                 target=self._reader.run, args=(self, self._stop), name=f"read {self.name}", daemon=True
@@ -92,7 +87,6 @@ class Stream:
         told = {key: value for key, value in details.items() if value is not None}
         level = log.warning if change.reason else log.info
         level(f"stream {change.state.value}", stream=self.name, **told)
-        self._state = change.state
         self._services.report(self.name, change.state.value, told)
         self._services.publisher.status(
             StreamStatus(

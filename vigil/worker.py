@@ -24,14 +24,12 @@ import structlog
 
 from inference.model import ModelInfo
 from ingest.ring import Ring
-from publish.config import NatsConfig
 from publish.metrics import snapshot
 from publish.publisher import Publisher
-from tracking.config import TrackerConfig
 from vigil import logging
-from vigil.config import StreamConfig
 from vigil.control import Control, Order
 from vigil.link import DetectorLink
+from vigil.orders import WorkerOrder
 from vigil.services import Services, WorkerMetrics
 from vigil.stream import Stream
 
@@ -76,38 +74,29 @@ class Worker:
     def _obey(self, order: Order) -> None:
         match order.kind:
             case "assign":
-                self._assign(order.data)
+                self._assign(WorkerOrder.model_validate(order.data))
             case "detector":
                 self._attach(socket.socket(fileno=order.fds[0]), ModelInfo.from_json(order.data["model"]))
             case "stop":
                 self._stopping.set()
 
-    def _assign(self, data: dict[str, Any]) -> None:
-        self._publisher = Publisher(
-            NatsConfig.model_validate(data["nats"]), data["nats_url"], data["site"], self._metrics.publish
-        )
+    def _assign(self, order: WorkerOrder) -> None:
+        self._publisher = Publisher(order.nats, order.nats_url, order.site, self._metrics.publish)
         self._publisher.start()
         services = Services(
-            site=data["site"],
-            config_rev=data["config_rev"],
+            site=order.site,
+            config_rev=order.config_rev,
+            confidence=order.confidence,
             publisher=self._publisher,
             metrics=self._metrics,
             link=lambda: self._link,
             call=asyncio.get_running_loop().call_soon_threadsafe,
             report=self._report,
         )
-        tracker = TrackerConfig.model_validate(data["tracker"])
-        per_stream = self._slots_per_stream = data["slots_per_stream"]
+        per_stream = self._slots_per_stream = order.slots_per_stream
         self._streams = [
-            Stream(
-                name,
-                number,
-                StreamConfig.model_validate(config),
-                tracker,
-                range(number * per_stream, (number + 1) * per_stream),
-                services,
-            )
-            for number, (name, config) in enumerate(data["streams"].items())
+            Stream(stream, number, range(number * per_stream, (number + 1) * per_stream), services)
+            for number, stream in enumerate(order.streams)
         ]
 
     def _attach(self, link: socket.socket, model: ModelInfo) -> None:
@@ -150,6 +139,9 @@ class Worker:
 
     async def _beat(self) -> None:
         while True:
+            if self._publisher is not None and self._publisher.failure is not None:
+                log.error("publisher failed", error=repr(self._publisher.failure))
+                os._exit(1)
             self._send_metrics()
             await asyncio.sleep(BEAT_S)
 

@@ -52,7 +52,8 @@ def load_runtime(path: Path, config: DetectorConfig) -> Runtime:
     """
     name = config.runtime
     if name == "auto":
-        name = "torch" if _wants_cuda(config.device) else "openvino"
+        # PyTorch reads Ultralytics' own weights only.
+        name = "torch" if path.suffix == ".pt" and _wants_cuda(config.device) else "openvino"
     target = RUNTIMES.get(name, name)
     module, _, attribute = target.partition(":")
     if not attribute:

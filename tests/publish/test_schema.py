@@ -20,7 +20,7 @@ from tracking.events import EndReason, Event, EventType
 from tracking.tracks import Tracks
 
 MODEL = ModelInfo("toy", "0123456789abcdef", ("person", "car", "dog"), "yolo", 32, 640, "openvino", "cpu", "fp32")
-COMPOSER = Composer("hq", MODEL, "cafe0123")
+COMPOSER = Composer("hq", MODEL, "cafe0123", 0.25)
 CAPTURED_AT = 1_700_000_000 * NS + 123_456_789
 FRAME = Frame("gate", 7, 42, 3 * NS // 2, 5 * NS, CAPTURED_AT, av.VideoFrame(1920, 1080, "yuv420p"))
 
@@ -122,7 +122,7 @@ def test_an_event_is_read_back_unchanged(kind: EventType, reason: EndReason | No
 def test_an_event_says_who_where_and_when() -> None:
     told = COMPOSER.event(event())
     assert (told.site, told.stream, told.track_id, told.track_uid) == ("hq", "gate", 5, "gate/7/5")
-    assert told.event_id == event().event_id
+    assert told.event_id == f"hq-{event().event_id}"
     assert (told.class_id, told.class_name) == (1, "car")
     assert (told.confidence, told.box) == (0.8765, (1.23, 2, 3, 4))
     assert (told.captured_at - told.started_at).total_seconds() == 1
@@ -130,10 +130,18 @@ def test_an_event_says_who_where_and_when() -> None:
     assert told.frames == 11
 
 
-@pytest.mark.parametrize("score", [1.0000001, -0.0000001])
-def test_a_score_a_rounding_error_out_of_range_is_told_in_range(score: float) -> None:
-    found = Detections(np.zeros((1, 4), np.float32), np.array([score], np.float32), np.zeros(1, np.int32))
-    assert 0 <= result(found, Tracks.empty()).objects[0].confidence <= 1
+def test_a_score_a_rounding_error_out_of_range_is_told_in_range() -> None:
+    found = Detections(np.zeros((1, 4), np.float32), np.array([1.0000001], np.float32), np.zeros(1, np.int32))
+    assert result(found, Tracks.empty()).objects[0].confidence == 1
+
+
+def test_a_weak_box_is_reported_only_when_it_keeps_a_track_going() -> None:
+    scores = np.array([0.2, 0.2], np.float32)
+    found = Detections(np.zeros((2, 4), np.float32), scores, np.zeros(2, np.int32))
+    tracks = Tracks(
+        np.array([7]), np.zeros((1, 4), np.float32), scores[:1], np.zeros(1, np.int32), np.array([1], np.int32)
+    )
+    assert [seen.track_id for seen in result(found, tracks).objects] == [7]
 
 
 @given(st.integers(0, 4_000_000_000 * NS))

@@ -39,7 +39,7 @@ def follow(tracker: Tracker, path: list[Detections], start_ns: int = 0) -> list[
 def test_the_tracker_is_chosen_by_name() -> None:
     assert isinstance(new_tracker(TrackerConfig(kind="bytetrack"), RATE), ByteTracker)
     assert isinstance(new_tracker(TrackerConfig(kind="tracking.trackers.bytetrack:ByteTracker"), RATE), ByteTracker)
-    with pytest.raises(ValueError, match="no tracker 'sort'; use bytetrack, or module:Class"):
+    with pytest.raises(ValueError, match="is no tracker; use bytetrack, or module:Class"):
         TrackerConfig(kind="sort")
 
 

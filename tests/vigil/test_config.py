@@ -160,6 +160,12 @@ def test_anchors_are_followed() -> None:
     assert read(text).streams["b"].fps == 5
 
 
+def test_merge_keys_are_followed_and_may_be_overridden() -> None:
+    text = f"streams:\n  a: &cam\n    url: {CAMERA}\n    fps: 5\n  b:\n    <<: *cam\n    fps: 9\n"
+    streams = read(text).streams
+    assert (streams["b"].url, streams["a"].fps, streams["b"].fps) == (CAMERA, 5, 9)
+
+
 # -- substitution
 
 
@@ -228,7 +234,7 @@ def said(text: str) -> str:
         "streams: {gate: {url: 'rtsp://u:%s@cam/1', on_full: block}}",
         "streams: {gate: {url: 'rtsp://u:%s@cam/1', fps: -1, loop: 7}}",
         "streams: {gate: {url: 'admin:%s@10.0.0.12/stream1'}}",
-        "streams: {gate: {url: 'rtsp://u:%s?＠x@cam/1'}}",
+        "streams: {gate: {url: 'rtsp://u:%s?＠x@cam/1', fps: -1}}",
         "streams: {gate: {url: ['rtsp://u:%s@cam/1']}}",
         "nats: {url: 'http://u:%s@nats'}\nstreams: {gate: {url: 'rtsp://h/1'}}",
         "http: {token: ['%s']}\nstreams: {gate: {url: 'rtsp://h/1'}}",
