@@ -48,6 +48,7 @@ class Publisher:
         self._client: Client | None = None
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        self._told = ""  # why there is no connection, when that was last told
 
     @property
     def connected(self) -> bool:
@@ -126,7 +127,6 @@ class Publisher:
         options: dict[str, Any] = {}
         if self._config.credentials:
             options["user_credentials"] = str(self._config.credentials)
-        told = ""
         while True:
             try:
                 return await nats.connect(
@@ -142,14 +142,17 @@ class Publisher:
                     **options,
                 )
             except (OSError, nats.errors.Error, TimeoutError) as error:
-                words = redact(str(error)) or type(error).__name__
-                if words != told:
-                    log.warning("cannot connect to NATS; trying again", url=redact(self._url), error=words)
-                    told = words
+                await self._on_error(error)
                 await asyncio.sleep(RETRY_S)
 
     async def _on_error(self, error: Exception) -> None:
-        log.debug("NATS", error=redact(str(error)))
+        """Called for every attempt, of which each new reason is told once."""
+        words = redact(str(error)) or type(error).__name__
+        if self.connected:
+            log.debug("NATS", error=words)
+        elif words != self._told:
+            self._told = words
+            log.warning("cannot connect to NATS; trying again", url=redact(self._url), error=words)
 
     async def _on_disconnected(self) -> None:
         self._metrics.connected.set(0)
@@ -157,6 +160,7 @@ class Publisher:
             log.warning("NATS is away; events wait, frame results are dropped", url=redact(self._url))
 
     async def _on_reconnected(self) -> None:
+        self._told = ""
         self._metrics.connected.set(1)
         log.info("NATS is back", url=redact(self._url))
 

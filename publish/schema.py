@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,6 +114,7 @@ class StreamStatus(Message):
     retry_in: float | None = Field(None, description="Seconds until the next attempt")
     description: str | None = Field(None, description="Codec, size and rate of a live stream")
     at: datetime
+    model: Model
     config_rev: str
 
 
@@ -180,6 +181,18 @@ class Composer:
             class_name=self._names[class_id],
             confidence=_score(float(score)),
             box=_box(box.tolist()),
+        )
+
+    def status(self, stream: str, state: str, at_ns: int, **details: Any) -> StreamStatus:
+        """`at_ns` is ns since the epoch; `details` are fields of the message."""
+        return StreamStatus(
+            site=self._site,
+            stream=stream,
+            state=state,
+            at=when(at_ns),
+            model=self._model,
+            config_rev=self._config_rev,
+            **details,
         )
 
     def event(self, event: Event) -> TrackEvent:

@@ -14,7 +14,7 @@ from inference.model import ModelInfo
 from ingest.ledger import Fate, FrameLedger
 from ingest.reconnect import StreamState
 from ingest.ring import FreeSlots
-from publish.schema import Composer, StreamStatus, when
+from publish.schema import Composer
 from tracking.events import Event
 from tracking.lifecycle import Lifecycle
 from tracking.trackers import Tracker, new_tracker
@@ -88,16 +88,9 @@ class Stream:
         level = log.warning if change.reason else log.info
         level(f"stream {change.state.value}", stream=self.name, **told)
         self._services.report(self.name, change.state.value, told)
-        self._services.publisher.status(
-            StreamStatus(
-                site=self._services.site,
-                stream=self.name,
-                state=change.state.value,
-                at=when(time.time_ns()),
-                config_rev=self._services.config_rev,
-                **told,
-            )
-        )
+        assert self._composer is not None, "the reader starts after the model is known"
+        status = self._composer.status(self.name, change.state.value, time.time_ns(), **told)
+        self._services.publisher.status(status)
 
     # -- what the detector answers
 

@@ -66,7 +66,7 @@ def test_the_readmes_event_is_an_event() -> None:
     (text,) = blocks("README.md", "json")
     event = TrackEvent.model_validate_json(text)
     assert set(json.loads(text)) == set(TrackEvent.model_fields)
-    assert event.track_uid == "gate/1795230433/7"
+    assert event.track_uid == "gate/1795230433127/7"
 
 
 def test_the_documented_tracker_can_be_used_as_documented(monkeypatch: pytest.MonkeyPatch) -> None:

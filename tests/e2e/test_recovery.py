@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
 from tests.e2e.real import Inbox, Running, wait_for
 from tests.e2e.test_main_job import assert_pairs
+from vigil.nats_server import find_binary
 
 RECOVERY_S = 5.0
 
@@ -122,3 +126,41 @@ def test_a_hung_worker_is_found_out_and_replaced(two_workers: tuple[Running, Inb
     session = inbox.of("a")[-1]["session"]
     worker_of(service, "a").suspend()
     wait_for("a new session", lambda: any(frame["session"] > session for frame in inbox.of("a")), 20)
+
+
+def test_a_nats_server_that_comes_late_gets_every_event(
+    run_service: Callable[..., Running], street: Path, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    url = f"nats://127.0.0.1:{port}"
+    stream = {"url": str(street), "loop": True}
+    service = run_service({"streams": {"a": stream}, "nats": {"url": url}})
+    wait_for("the absence is told", lambda: "cannot connect to NATS" in service.log.read_text())
+    wait_for("tracks", lambda: service.streams()["a"]["tracks"] > 0)
+    assert not json.loads(httpx.get(service.addresses["http"] + "/health/ready").text)["nats"]
+    command = [find_binary(), "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(tmp_path / "js")]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as server:
+        wait_for("the connection", lambda: json.loads(service.get("/health/ready"))["nats"])
+        waiting = "vigil_outbox_pending 0.0"
+        wait_for("every event is acknowledged", lambda: waiting in service.get("/metrics"))
+        made = sum(float(n) for n in re.findall(r"vigil_events_total\{.*\} (\S+)", service.get("/metrics")))
+        events = [
+            sys.executable,
+            "-m",
+            "vigil.cli",
+            "events",
+            "--nats",
+            url,
+            "--site",
+            "test",
+            "--since",
+            "5m",
+            "--json",
+        ]
+        with subprocess.Popen(events, stdout=subprocess.PIPE, text=True) as reader:
+            assert reader.stdout is not None
+            seen = [json.loads(reader.stdout.readline())["event_id"] for _ in range(int(made))]
+            reader.kill()
+        server.terminate()
+    assert len(set(seen)) == len(seen) >= 3

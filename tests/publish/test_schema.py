@@ -153,8 +153,8 @@ def test_times_are_true_to_the_microsecond(ns: int) -> None:
 
 
 def test_a_status_is_read_back_unchanged() -> None:
-    told = StreamStatus(site="hq", stream="gate", state="backoff", reason="auth", retry_in=30, at=when(CAPTURED_AT),
-                        config_rev="cafe0123")  # fmt: skip
+    told = COMPOSER.status("gate", "backoff", CAPTURED_AT, reason="auth", retry_in=30)
+    assert (told.site, told.model.hash, told.reason) == ("hq", MODEL.hash, "auth")
     assert StreamStatus.model_validate_json(told.model_dump_json()) == told
 
 
