@@ -308,22 +308,20 @@ def _summary(service: Service, watcher: Watcher, states: dict[str, str], elapsed
 
 
 def _print_summary(summary: dict[str, Any], console: Console) -> None:
+    """Fits 80 columns."""
     verdict = "ok" if summary["ok"] else "NOT OK"
     first = summary["first_event_s"]
-    console.print(
-        f"\n{verdict}: {summary['live_streams']} of {len(summary['streams'])} streams live, "
-        f"{summary['events_received']} events received over NATS in {summary['seconds']:g} s"
-        + (f", the first after {first:g} s" if first is not None else ""),
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+    lines = [
+        f"{verdict}: {summary['live_streams']} of {len(summary['streams'])} streams live, {summary['events_received']} "
+        f"events back from NATS in {summary['seconds']:.0f} s" + (f", first after {first:.1f} s" if first else "")
+    ]
     for name, stream in summary["streams"].items():
         dropped = sum(count for fate, count in stream["frames"].items() if fate.startswith("dropped"))
         latency = stream["latency_ms"]
-        console.print(
-            f"  {name:<10} {stream['results']} results, {stream['fps']:g} fps, "
-            f"{stream['tracks']} tracks, {stream['events']} events, {dropped} frames dropped"
-            + (f", latency p50 {latency['p50']:g} p95 {latency['p95']:g} ms" if latency else ""),
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
+        lines.append(
+            f"  {name:<8} {stream['fps']:.1f} fps, {stream['results']} results, {stream['tracks']} tracks, "
+            f"{dropped} dropped" + (f", {latency['p50']:.0f} ms (p95 {latency['p95']:.0f} ms)" if latency else "")
+        )
+    console.print("\n" + "\n".join(lines), highlight=False, soft_wrap=True)
     if not summary["ok"]:
         print("the demo did not see every stream live and events back from NATS", file=sys.stderr)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -131,6 +132,14 @@ class Running:
         with urllib.request.urlopen(self.addresses["http"] + path, timeout=10) as answer:
             text: str = answer.read().decode()
             return text
+
+    def ready(self) -> dict[str, Any]:
+        """What `/health/ready` says, whether it is yes or no."""
+        try:
+            answer: dict[str, Any] = json.loads(self.get("/health/ready"))
+        except urllib.error.HTTPError as refusal:
+            answer = json.loads(refusal.read())
+        return answer
 
     def streams(self) -> dict[str, dict[str, Any]]:
         return {stream["id"]: stream for stream in json.loads(self.get("/api/v1/streams"))}

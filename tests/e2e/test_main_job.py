@@ -57,7 +57,7 @@ def test_the_scrape_adds_up_and_readiness_tells_the_truth(
     service = run_service({"streams": {"cam": {"url": str(street), "loop": True, "fps": 5}}})
     inbox = subscribe(service)
     wait_for("results", lambda: len(inbox.frames) > 10)
-    assert wait_for("readiness", lambda: json.loads(service.get("/health/ready"))["status"] == "ready")
+    assert wait_for("readiness", lambda: service.ready()["status"] == "ready")
     assert json.loads(service.get("/health/live")) == {"status": "live"}
     scrape = service.get("/metrics")
     counts = re.findall(r'vigil_frames_total\{outcome="(\w+)",stream="cam"\} (\S+)', scrape)

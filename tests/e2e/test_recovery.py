@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 
@@ -138,10 +137,11 @@ def test_a_nats_server_that_comes_late_gets_every_event(
     service = run_service({"streams": {"a": stream}, "nats": {"url": url}})
     wait_for("the absence is told", lambda: "cannot connect to NATS" in service.log.read_text())
     wait_for("tracks", lambda: service.streams()["a"]["tracks"] > 0)
-    assert not json.loads(httpx.get(service.addresses["http"] + "/health/ready").text)["nats"]
+    assert service.ready()["nats"] is False
     command = [find_binary(), "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(tmp_path / "js")]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as server:
-        wait_for("the connection", lambda: json.loads(service.get("/health/ready"))["nats"])
+    server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        wait_for("the connection", lambda: service.ready()["nats"])
         waiting = "vigil_outbox_pending 0.0"
         wait_for("every event is acknowledged", lambda: waiting in service.get("/metrics"))
         made = sum(float(n) for n in re.findall(r"vigil_events_total\{.*\} (\S+)", service.get("/metrics")))
@@ -162,5 +162,7 @@ def test_a_nats_server_that_comes_late_gets_every_event(
             assert reader.stdout is not None
             seen = [json.loads(reader.stdout.readline())["event_id"] for _ in range(int(made))]
             reader.kill()
-        server.terminate()
+    finally:
+        server.kill()
+        server.wait()
     assert len(set(seen)) == len(seen) >= 3
