@@ -145,19 +145,8 @@ def test_a_nats_server_that_comes_late_gets_every_event(
         waiting = "vigil_outbox_pending 0.0"
         wait_for("every event is acknowledged", lambda: waiting in service.get("/metrics"))
         made = sum(float(n) for n in re.findall(r"vigil_events_total\{.*\} (\S+)", service.get("/metrics")))
-        events = [
-            sys.executable,
-            "-m",
-            "vigil.cli",
-            "events",
-            "--nats",
-            url,
-            "--site",
-            "test",
-            "--since",
-            "5m",
-            "--json",
-        ]
+        where = ["--nats", url, "--site", "test", "--since", "5m", "--json"]
+        events = [sys.executable, "-m", "vigil.cli", "events", *where]
         with subprocess.Popen(events, stdout=subprocess.PIPE, text=True) as reader:
             assert reader.stdout is not None
             seen = [json.loads(reader.stdout.readline())["event_id"] for _ in range(int(made))]
