@@ -7,22 +7,18 @@ import contextlib
 import json
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import nats
 import yaml
-from nats.aio.msg import Msg
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -31,79 +27,18 @@ from rich.text import Text
 from inference.model import cache_dir
 from ingest.redact import redact
 from ingest.scene import SCENES, encoded
-from publish.schema import FrameResult, TrackEvent
 from vigil import logging
 from vigil.config import VigilConfig, parse
 from vigil.processes import dying_with_us
 from vigil.service import Service
 from vigil.subscribe import event_line, ignore
+from vigil.watcher import KEPT_EVENTS, Watcher
 
 RTSP_SCRIPT = Path(__file__).with_name("rtsp_server.py")
 RTSP_NEEDS = "gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"
 STARTER_IMAGE_SIZE = 416
-RATE_WINDOW_S = 3.0
-SHOWN_EVENTS = 8
 PLAIN_EVERY_S = 2.0
 REFRESH_S = 0.25
-
-
-@dataclass(slots=True)
-class StreamFigures:
-    """What a subscriber saw of one stream."""
-
-    source: str
-    frames: int = 0
-    events: int = 0
-    track_ids: set[tuple[int, int]] = field(default_factory=set)
-    tracks_now: int = 0
-    seen: Counter[str] = field(default_factory=Counter)
-    arrivals: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
-    latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
-    first: float | None = None
-
-    def fps(self, now: float) -> float:
-        """Results per second over the last few seconds."""
-        recent = [arrival for arrival in self.arrivals if now - arrival <= RATE_WINDOW_S]
-        span = min(RATE_WINDOW_S, now - self.first) if self.first is not None else 0.0
-        return len(recent) / span if span > 0.5 else 0.0
-
-    def latency_ms(self) -> float | None:
-        """Median from capture to the subscriber."""
-        return statistics.median(self.latencies_ms) if self.latencies_ms else None
-
-
-class Watcher:
-    """A subscriber like any user's: it knows only what arrives over NATS."""
-
-    def __init__(self, sources: dict[str, str], began: float) -> None:
-        self.streams = {name: StreamFigures(source) for name, source in sources.items()}
-        self.events: deque[TrackEvent] = deque(maxlen=SHOWN_EVENTS)
-        self.types: Counter[str] = Counter()
-        self.first_event_s: float | None = None
-        self._began = began
-
-    async def on_frame(self, message: Msg) -> None:
-        result = FrameResult.model_validate_json(message.data)
-        figures = self.streams[result.stream]
-        now = time.monotonic()
-        figures.first = figures.first or now
-        figures.frames += 1
-        figures.arrivals.append(now)
-        figures.latencies_ms.append((time.time() - result.captured_at.timestamp()) * 1000)
-        tracked = [seen for seen in result.objects if seen.track_id is not None]
-        figures.tracks_now = len(tracked)
-        for seen in tracked:
-            assert seen.track_id is not None
-            figures.track_ids.add((result.session, seen.track_id))
-            figures.seen[seen.class_name] += 1
-
-    async def on_event(self, message: Msg) -> None:
-        event = TrackEvent.model_validate_json(message.data)
-        if self.first_event_s is None:
-            self.first_event_s = time.monotonic() - self._began
-        self.streams[event.stream].events += 1
-        self.types[event.type.value] += 1
-        self.events.append(event)
 
 
 def run(sources: list[str], model: str, image_size: int | None, seconds: float | None, as_json: bool) -> bool:
@@ -262,7 +197,7 @@ def _table(service: Service, watcher: Watcher) -> Group:
     )
     addresses = Text(f"{service.nats_url}  {service.subjects.prefix}.>   {service.http_url}", style="dim")
     lines = [Text(event_line(event)[:79]) for event in watcher.events]
-    lines += [Text("")] * (SHOWN_EVENTS - len(lines))
+    lines += [Text("")] * (KEPT_EVENTS - len(lines))
     return Group(head, addresses, Text(""), table, Text(""), Text("events", style="bold"), *lines, Text(""),
                  Text("Ctrl-C ends it", style="dim"))  # fmt: skip
 

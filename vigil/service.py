@@ -12,8 +12,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import json
 import os
 import socket
 import time
@@ -36,12 +34,11 @@ from vigil.config import VigilConfig
 from vigil.control import Order
 from vigil.nats_server import NatsServer
 from vigil.orders import StreamOrder, WorkerOrder
+from vigil.state import Addresses, StateFolder
 
 log = structlog.get_logger()
 
 WORKER, DETECTOR = "vigil.worker", "vigil.detector"
-# In the state folder while the service runs.
-ADDRESSES = "addresses.json"
 # A child that has said nothing for this long is hung, whatever its process looks like.
 SILENCE_S = 10.0
 # Starting may import and convert for long.
@@ -89,6 +86,7 @@ class Service:
         self.nats_url = config.nats.url
         self.http_url: str | None = None
         self.model: ModelInfo | None = None
+        self._state = StateFolder(config.state_folder)
         self._nats: NatsServer | None = None
         self._detector: Child | None = None
         self._detector_restarts = 0
@@ -140,15 +138,16 @@ class Service:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises VigilError when it cannot start; whatever was started is stopped again."""
-        lock = self._lock()
-        listening = self._listen()
+        self._state.acquire(self.config.site)
+        listening = None
         try:
+            listening = self._listen()
             await self._start()
             if listening is not None:
                 self._task(http.serve(self, self.config.http, listening), "http")
             self._task(self._watch_silence(), "watchdog")
             self._task(self._stop_at_the_end(stop), "end")
-            self._write_addresses()
+            self._state.publish(Addresses(os.getpid(), redact(self.nats_url), self.http_url, self.subjects.prefix))
             self.started.set()
             log.info("serving", streams=len(self.streams), nats=self.nats_url, http=self.http_url)
             await stop.wait()
@@ -157,36 +156,7 @@ class Service:
             await self._stop()
             if listening is not None:
                 listening.close()
-            os.close(lock)
-
-    def _lock(self) -> int:
-        """One service per state folder; a killed one's lock goes with it."""
-        folder = self.config.state_folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StartError(f"state_dir: cannot use {folder}: {error.strerror}") from None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            raise StartError(
-                f"another Vigil serves site {self.config.site!r} from {folder}; stop it, or set another `site` or "
-                "`state_dir`"
-            ) from None
-        (folder / ADDRESSES).unlink(missing_ok=True)  # a killed service left it
-        return lock
-
-    def _write_addresses(self) -> None:
-        """Tells the other commands where this service listens, as ports may be any free ones."""
-        addresses = {
-            "pid": os.getpid(),
-            "nats": redact(self.nats_url),
-            "http": self.http_url,
-            "prefix": self.subjects.prefix,
-        }
-        (self.config.state_folder / ADDRESSES).write_text(json.dumps(addresses))
+            self._state.release()
 
     def _listen(self) -> socket.socket | None:
         if not self.config.http.enabled:
@@ -377,7 +347,6 @@ class Service:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        (self.config.state_folder / ADDRESSES).unlink(missing_ok=True)
         # Workers first: they still need the detector's answers and the server's acknowledgements.
         await asyncio.gather(*(child.stop(WORKER_STOP_S) for child in self._children if child is not self._detector))
         if self._detector is not None:

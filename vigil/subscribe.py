@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +19,7 @@ from ingest.redact import redact
 from publish.schema import TrackEvent
 from publish.subjects import EVENTS_STREAM, Subjects
 from vigil.config import VigilConfig
-from vigil.service import ADDRESSES
+from vigil.state import StateFolder
 
 
 class SubscribeError(VigilError):
@@ -45,13 +44,13 @@ def address_of(config: VigilConfig) -> Address:
     subjects = Subjects(config.nats.prefix or f"vigil.{config.site}")
     if config.nats.url != "embedded":
         return Address(config.nats.url, subjects, config.nats.credentials)
-    file = config.state_folder / ADDRESSES
-    try:
-        return Address(json.loads(file.read_text())["nats"], subjects)
-    except (OSError, ValueError, KeyError):
+    addresses = StateFolder(config.state_folder).addresses()
+    if addresses is None:
         raise SubscribeError(
-            f"no Vigil is running for site {config.site!r} (looked in {file}); start it, or give --nats URL"
-        ) from None
+            f"no Vigil is running for site {config.site!r} (looked in {config.state_folder}); start it, or give --nats "
+            "URL"
+        )
+    return Address(addresses.nats, subjects)
 
 
 async def events(

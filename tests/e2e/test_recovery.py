@@ -53,6 +53,7 @@ def test_a_killed_worker_is_replaced_and_its_neighbour_loses_nothing(two_workers
     killed = time.monotonic()
     wait_for("results of the killed worker's stream", lambda: any(
         frame["session"] > session for frame in inbox.of("a")), RECOVERY_S)  # fmt: skip
+    wait_for("results of the neighbour", lambda: delivers_after(inbox, "b", killed + 1.0), RECOVERY_S)
     gaps = [later["_arrived"] - earlier["_arrived"] for earlier, later in zip(
         inbox.of("b"), inbox.of("b")[1:], strict=False) if later["_arrived"] > killed]  # fmt: skip
     assert max(gaps) < 2.0
