@@ -42,7 +42,7 @@ def picture(scene: Scene, folder: Path) -> np.ndarray:
             slot = np.empty((box.height, box.width, 3), np.uint8)
             box.apply(image, slot)
             runtime.prepare(box.height, box.width)
-            rows = head.decode(runtime.infer([slot])[0])
+            rows = head.decode([output[0] for output in runtime.infer([slot])], box.height, box.width)
             found = Detections(box.to_source(rows[:, :4]), rows[:, 4].copy(), rows[:, 5].astype(np.int32))
             tracks = tracker.update(found, index * 1_000_000_000 // scene.fps)
             if index == last:

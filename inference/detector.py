@@ -165,9 +165,12 @@ class Detector:
         began = time.monotonic_ns()
         try:
             pictures = [job.peer.ring.picture(job.frame.slot, job.frame.height, job.frame.width) for job in batch]
-            output = self.runtime.infer(pictures)
+            outputs = self.runtime.infer(pictures)
             inferred = time.monotonic_ns()
-            rows = [self._head.decode(output[index]) for index in range(len(batch))]
+            height, width = batch[0].frame.height, batch[0].frame.width
+            rows = [
+                self._head.decode([output[index] for output in outputs], height, width) for index in range(len(batch))
+            ]
         except Exception as error:  # whatever a runtime raises must reach the workers as an answer
             self._failed(batch, error)
             return

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.input import InputSpec
+
 PAD_VALUE = 114
 
 
@@ -16,7 +18,8 @@ class Letterbox:
     """Scale and padding from a source frame to the smallest rectangular input that holds it.
 
     As `ultralytics.data.augment.LetterBox(auto=True)`: the longer side becomes `image_size`, the shorter one is padded
-    to the next multiple of the stride, half on each side.
+    to the next multiple of the stride, half on each side. A model with a fixed input has the picture fitted into that;
+    one that wants it stretched has each side scaled by itself.
 
     Attributes:
         source: (width, height) of the source frame, pixels.
@@ -33,15 +36,22 @@ class Letterbox:
     height: int
 
     @classmethod
-    def fit(cls, width: int, height: int, image_size: int, stride: int = 32) -> Letterbox:
-        gain = min(image_size / width, image_size / height)
+    def fit(cls, width: int, height: int, image_size: int, spec: InputSpec = InputSpec()) -> Letterbox:  # noqa: B008
+        whole_height, whole_width = spec.fixed or (image_size, image_size)
+        gain = min(whole_width / width, whole_height / height)
         size = (max(1, round(width * gain)), max(1, round(height * gain)))
-        pad_w, pad_h = -size[0] % stride, -size[1] % stride
+        if spec.fit == "stretch":
+            size = (whole_width, whole_height)
+        if spec.fixed or spec.fit == "stretch":
+            pad_w, pad_h = whole_width - size[0], whole_height - size[1]
+        else:
+            pad_w, pad_h = -size[0] % spec.stride, -size[1] % spec.stride
+        centred = spec.fit == "center"
         return cls(
             source=(width, height),
             size=size,
-            left=round(pad_w / 2 - 0.1),
-            top=round(pad_h / 2 - 0.1),
+            left=round(pad_w / 2 - 0.1) if centred else 0,
+            top=round(pad_h / 2 - 0.1) if centred else 0,
             width=size[0] + pad_w,
             height=size[1] + pad_h,
         )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.errors import ModelError
+from inference.input import InputSpec
 
 STARTER = Path(__file__).parent / "starter" / "starter.onnx"
 PREFERRED = "yolo11n.pt"
@@ -31,7 +32,7 @@ class ModelInfo:
         hash: first 16 hex digits of the weights file's SHA-256.
         names: class names; a box's class id is an index into them.
         head: which output head decodes it (a key of `inference.heads.HEADS`).
-        stride: input sizes are multiples of this, pixels.
+        input: what it expects of its pictures.
         image_size: longer side of the input, pixels.
         runtime, device, precision: what computes it, where, in which number format.
     """
@@ -40,7 +41,7 @@ class ModelInfo:
     hash: str
     names: tuple[str, ...]
     head: str
-    stride: int
+    input: InputSpec
     image_size: int
     runtime: str
     device: str
@@ -66,7 +67,7 @@ class ModelInfo:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ModelInfo:
-        return cls(**{**data, "names": tuple(data["names"])})
+        return cls(**{**data, "names": tuple(data["names"]), "input": InputSpec.from_json(data["input"])})
 
 
 def cache_dir() -> Path:
@@ -152,7 +153,7 @@ class Described:
 
     names: tuple[str, ...]
     head: str
-    stride: int
+    input: InputSpec
 
 
 def describe(path: Path, metadata: Mapping[str, str]) -> Described:
@@ -172,8 +173,8 @@ def describe(path: Path, metadata: Mapping[str, str]) -> Described:
     try:
         names = ast.literal_eval(metadata["names"])
         ordered = tuple(str(names[index]) for index in range(len(names)))
-        stride = int(float(metadata["stride"]))
+        spec = InputSpec(stride=int(float(metadata["stride"])))
     except (ValueError, SyntaxError, TypeError, KeyError) as error:
         raise ModelError(f"{path.name}: its metadata cannot be understood: {error!r}") from None
     end2end = metadata.get("end2end", "False") == "True"
-    return Described(ordered, "yolo_end2end" if end2end else "yolo", stride)
+    return Described(ordered, "yolo_end2end" if end2end else "yolo", spec)

@@ -197,6 +197,6 @@ class StreamReader:
         size = (frame.width, frame.height)
         letterbox = self._letterboxes.get(size)
         if letterbox is None:
-            letterbox = Letterbox.fit(*size, link.model.image_size, link.model.stride)
+            letterbox = Letterbox.fit(*size, link.model.image_size, link.model.input)
             self._letterboxes = {size: letterbox}
         return letterbox

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,9 +21,13 @@ Rows = NDArray[np.float32]
 """[N, 6]: x1, y1, x2, y2 in input pixels, score, class id."""
 
 
+Outputs = Sequence[NDArray[np.float32]]
+"""A model's raw outputs for one picture, in the file's order, without the batch dimension."""
+
+
 class Head(Protocol):
-    def decode(self, output: NDArray[np.float32]) -> Rows:
-        """The boxes of one picture from the model's raw output for it (without the batch dimension)."""
+    def decode(self, outputs: Outputs, height: int, width: int) -> Rows:
+        """The boxes of one picture, `height` x `width` as the model saw it."""
         ...
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.heads import Rows
+from inference.heads import Outputs, Rows
 from inference.nms import nms
 
 
@@ -18,7 +18,8 @@ class YoloHead:
         self._class_ids = class_ids
         self._limit = limit
 
-    def decode(self, output: NDArray[np.float32]) -> Rows:
+    def decode(self, outputs: Outputs, height: int, width: int) -> Rows:
+        (output,) = outputs
         scores = output[4:]
         best = scores.max(axis=0)
         candidates = np.flatnonzero(best > self._confidence)

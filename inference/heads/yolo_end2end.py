@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from inference.heads import Rows
+from inference.heads import Outputs, Rows
 
 
 class YoloEnd2EndHead:
@@ -17,7 +16,8 @@ class YoloEnd2EndHead:
         self._class_ids = class_ids
         self._limit = limit
 
-    def decode(self, output: NDArray[np.float32]) -> Rows:
+    def decode(self, outputs: Outputs, height: int, width: int) -> Rows:
+        (output,) = outputs
         wanted = output[:, 4] > self._confidence
         if self._class_ids is not None:
             wanted &= np.isin(output[:, 5].astype(np.int32), self._class_ids)

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.errors import ModelError
+from inference.heads import Outputs
+from inference.input import InputSpec
 
 if TYPE_CHECKING:
     from inference.config import DetectorConfig
@@ -23,6 +25,11 @@ RUNTIMES = {
 
 # Side of the square that a runtime tries at load, in strides: NMS-free heads pick 300 boxes and need that many cells.
 PROBE_STRIDES = 10
+
+
+def probe_size(spec: InputSpec) -> tuple[int, int]:
+    """(height, width) that a runtime tries at load, so that a model that cannot run fails the start."""
+    return spec.fixed or (spec.stride * PROBE_STRIDES, spec.stride * PROBE_STRIDES)
 
 
 class Runtime(Protocol):
@@ -39,8 +46,8 @@ class Runtime(Protocol):
         """Makes ready for pictures of this size; blocks as long as that takes. Called before the first `infer`."""
         ...
 
-    def infer(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Raw outputs [batch, ...] for uint8 BGR pictures [height, width, 3], all of one prepared size."""
+    def infer(self, pictures: Sequence[NDArray[np.uint8]]) -> Outputs:
+        """Raw outputs, each [batch, ...], for uint8 BGR pictures [height, width, 3], all of one prepared size."""
         ...
 
 

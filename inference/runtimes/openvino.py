@@ -16,8 +16,10 @@ from openvino.preprocess import ColorFormat, PrePostProcessor
 
 from inference.config import DetectorConfig
 from inference.errors import ModelError
+from inference.heads import Outputs
+from inference.input import InputSpec
 from inference.model import ModelInfo, cache_dir, describe, weights_hash
-from inference.runtimes import PROBE_STRIDES
+from inference.runtimes import probe_size
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
@@ -39,6 +41,7 @@ class OpenVinoRuntime:
         except RuntimeError as error:
             raise ModelError(f"OpenVINO cannot read {path}: {_first_line(error)}") from None
         described = describe(path, _metadata(model))
+        self._input: InputSpec = described.input
         self._hints: dict[str, Any] = {
             "PERFORMANCE_HINT": "THROUGHPUT",
             "INFERENCE_NUM_THREADS": len(os.sched_getaffinity(0)),
@@ -48,14 +51,14 @@ class OpenVinoRuntime:
         self._compiled: dict[tuple[int, int], ov.CompiledModel] = {}
         self._requests = threading.local()
         # Compile one shape now: a model that cannot run must fail the start, not the first frame.
-        probe = self._compile(described.stride * PROBE_STRIDES, described.stride * PROBE_STRIDES)
+        probe = self._compile(*probe_size(described.input))
         self.parallel = int(probe.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self.info = ModelInfo(
             name=path.stem,
             hash=digest,
             names=described.names,
             head=described.head,
-            stride=described.stride,
+            input=described.input,
             image_size=config.image_size,
             runtime="openvino",
             device="cpu",
@@ -66,23 +69,30 @@ class OpenVinoRuntime:
         if (height, width) not in self._compiled:
             self._compiled[height, width] = self._compile(height, width)
 
-    def infer(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def infer(self, pictures: Sequence[NDArray[np.uint8]]) -> Outputs:
         (picture,) = pictures
         request = self._request(picture.shape[0], picture.shape[1])
         request.infer([ov.Tensor(picture[None], shared_memory=True)], share_inputs=True)
-        output: NDArray[np.float32] = request.get_output_tensor(0).data
-        return output
+        return [tensor.data for tensor in request.output_tensors]
 
     def _compile(self, height: int, width: int) -> ov.CompiledModel:
         try:
             model = self._core.read_model(self._model_path)
             model.reshape([1, 3, height, width])
+            spec = self._input
             steps = PrePostProcessor(model)
             steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC")).set_color_format(
                 ColorFormat.BGR
             )
             steps.input().model().set_layout(ov.Layout("NCHW"))
-            steps.input().preprocess().convert_element_type(ov.Type.f32).convert_color(ColorFormat.RGB).scale(255.0)
+            pixels = steps.input().preprocess().convert_element_type(ov.Type.f32)
+            if spec.color == "rgb":
+                pixels = pixels.convert_color(ColorFormat.RGB)
+            pixels.scale(spec.scale)
+            if any(spec.mean):
+                pixels.mean(list(spec.mean))
+            if spec.std != (1.0, 1.0, 1.0):
+                pixels.scale(list(spec.std))
             return self._core.compile_model(steps.build(), "CPU", self._hints)
         except RuntimeError as error:
             raise ModelError(

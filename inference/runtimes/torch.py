@@ -17,8 +17,9 @@ from ultralytics import YOLO
 
 from inference.config import DetectorConfig
 from inference.errors import ModelError
+from inference.heads import Outputs
 from inference.model import ModelInfo, describe, weights_hash
-from inference.runtimes import PROBE_STRIDES
+from inference.runtimes import probe_size
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -67,25 +68,22 @@ class TorchRuntime:
             hash=weights_hash(path),
             names=described.names,
             head=described.head,
-            stride=described.stride,
+            input=described.input,
             image_size=config.image_size,
             runtime="torch",
             device=str(self._device),
             precision=precision,
         )
-        self.prepare(described.stride * PROBE_STRIDES, described.stride * PROBE_STRIDES)
+        self.prepare(*probe_size(described.input))
 
     def prepare(self, height: int, width: int) -> None:
         self.infer([np.zeros((height, width, 3), np.uint8)] * self.max_batch)
 
-    def infer(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def infer(self, pictures: Sequence[NDArray[np.uint8]]) -> Outputs:
         with self._lock, torch.inference_mode():
             batch = torch.from_numpy(np.stack(pictures)).to(self._device, non_blocking=True)
             rgb = batch.permute(0, 3, 1, 2).flip(1).to(self._dtype).div_(255)
-            output: NDArray[np.float32] = (
-                self._model(rgb.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()
-            )
-            return output
+            return [self._model(rgb.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()]
 
 
 def _device(wanted: str) -> str:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inference.input import InputSpec
 from inference.letterbox import PAD_VALUE, Letterbox
 
 sides = st.integers(2, 5000)
@@ -49,13 +50,13 @@ def test_the_picture_fills_its_longer_side_and_lies_inside(width: int, height: i
 
 @given(sides, sides, image_sizes, st.sampled_from([8, 16, 32]))
 def test_input_sides_are_multiples_of_the_stride(width: int, height: int, image_size: int, stride: int) -> None:
-    box = Letterbox.fit(width, height, image_size, stride)
+    box = Letterbox.fit(width, height, image_size, InputSpec(stride=stride))
     assert box.width % stride == box.height % stride == 0
 
 
 def test_an_image_size_between_two_strides_still_gives_multiples_of_the_stride() -> None:
     """`image_size` is any multiple of 32; the larger (P6) models have a stride of 64."""
-    box = Letterbox.fit(1920, 1080, 672, 64)
+    box = Letterbox.fit(1920, 1080, 672, InputSpec(stride=64))
     assert box.width % 64 == box.height % 64 == 0
 
 
@@ -72,7 +73,7 @@ def test_geometry_and_pixels_are_those_of_ultralytics(width: int, height: int, i
 
     picture = np.random.default_rng(width * height).integers(0, 256, (height, width, 3), dtype=np.uint8)
     theirs = LetterBox(new_shape=(image_size, image_size), auto=True, stride=32)(image=picture)
-    box = Letterbox.fit(width, height, image_size, 32)
+    box = Letterbox.fit(width, height, image_size)
     ours = np.full((box.height, box.width, 3), 77, np.uint8)
     box.apply(picture, ours)
     assert ours.shape == theirs.shape
@@ -86,7 +87,7 @@ def test_boxes_come_back_as_ultralytics_brings_them_back(
     import torch
     from ultralytics.utils.ops import scale_boxes
 
-    box = Letterbox.fit(width, height, 640, 32)
+    box = Letterbox.fit(width, height, 640)
     rows = np.array(boxes, np.float32).reshape(-1, 4)
     theirs = scale_boxes((box.height, box.width), torch.from_numpy(rows.copy()), (height, width)).numpy()
     assert np.abs(box.to_source(rows) - theirs).max(initial=0) < 0.01

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from inference.config import DetectorConfig
 from inference.errors import ModelError
+from inference.heads import Outputs
+from inference.input import InputSpec
 from inference.model import STARTER, ModelInfo, describe, find_model, weights_hash
 from inference.runtimes import RUNTIMES, load_runtime
 
 FILE = Path("toy.onnx")
 GOOD = {"task": "detect", "names": "{0: 'person', 1: 'car'}", "stride": "32"}
-INFO = ModelInfo("toy", "0" * 16, ("person", "car"), "yolo", 32, 640, "toy", "cpu", "fp32")
+INFO = ModelInfo("toy", "0" * 16, ("person", "car"), "yolo", InputSpec(), 640, "toy", "cpu", "fp32")
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def test_metadata_says_names_head_and_stride() -> None:
     described = describe(FILE, GOOD)
     assert described.names == ("person", "car")
     assert described.head == "yolo"
-    assert described.stride == 32
+    assert described.input == InputSpec(stride=32)
 
 
 def test_a_model_without_nms_gets_its_own_head() -> None:
@@ -121,13 +123,15 @@ class ToyRuntime:
     def __init__(self, path: Path, config: DetectorConfig) -> None:
         if not path.suffix:
             raise ModelError(f"{path} has no suffix")
-        self.info = ModelInfo(path.stem, "0" * 16, ("person",), "yolo", 32, config.image_size, "toy", "cpu", "fp32")
+        self.info = ModelInfo(
+            path.stem, "0" * 16, ("person",), "yolo", InputSpec(), config.image_size, "toy", "cpu", "fp32"
+        )
 
     def prepare(self, height: int, width: int) -> None:
         self.size = (height, width)
 
-    def infer(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        return np.zeros((len(pictures), 5, 0), np.float32)
+    def infer(self, pictures: Sequence[NDArray[np.uint8]]) -> Outputs:
+        return [np.zeros((len(pictures), 5, 0), np.float32)]
 
 
 @pytest.fixture
@@ -136,7 +140,10 @@ def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     lines = Path(__file__).read_text().splitlines()
     start = lines.index("class ToyRuntime:")
     end = next(n for n in range(start + 1, len(lines)) if lines[n] and not lines[n].startswith(" "))
-    imports = "import numpy as np\nfrom inference.errors import ModelError\nfrom inference.model import ModelInfo\n"
+    imports = (
+        "import numpy as np\nfrom inference.errors import ModelError\n"
+        "from inference.input import InputSpec\nfrom inference.model import ModelInfo\n"
+    )
     (tmp_path / "users_toys.py").write_text(
         "from __future__ import annotations\n" + imports + "\n".join(lines[start:end])
     )
@@ -148,7 +155,7 @@ def test_a_runtime_of_the_users_own_is_loaded_by_module_and_class(toys: str) -> 
     runtime = load_runtime(Path("mine.onnx"), DetectorConfig(runtime=f"{toys}:ToyRuntime", image_size=320))
     assert (runtime.info.name, runtime.info.image_size) == ("mine", 320)
     runtime.prepare(192, 320)
-    assert runtime.infer([np.zeros((192, 320, 3), np.uint8)] * 2).shape == (2, 5, 0)
+    assert runtime.infer([np.zeros((192, 320, 3), np.uint8)] * 2)[0].shape == (2, 5, 0)
 
 
 def test_a_runtimes_own_refusal_is_passed_on(toys: str) -> None:

@@ -56,7 +56,7 @@ def test_all_runtimes_agree(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     path, head = weights
     runtimes = [load(path, name) for name in RUNTIMES]
-    outputs = [runtime.infer([picture])[0] for runtime in runtimes]
+    outputs = [runtime.infer([picture])[0][0] for runtime in runtimes]
     assert {runtime.info.head for runtime in runtimes} == {head}
     assert len(runtimes[0].info.names) == 80
     for output in outputs[1:]:
@@ -80,7 +80,10 @@ def test_the_starter_says_what_it_is_and_sees_people_before_a_bus() -> None:
     runtime = load_runtime(STARTER, DetectorConfig(image_size=416))
     runtime.prepare(letterbox.height, letterbox.width)
     head = load_head(runtime.info, 0.3, 0.7, None, 300)
-    seen = [runtime.info.names[int(row[5])] for row in head.decode(runtime.infer([slot])[0])]
+    seen = [
+        runtime.info.names[int(row[5])]
+        for row in head.decode([runtime.infer([slot])[0][0]], letterbox.height, letterbox.width)
+    ]
     assert seen.count("person") >= 3
     assert "bus" in seen
     assert STARTER.stat().st_size <= 6_000_000

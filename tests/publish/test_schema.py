@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.detections import Detections
+from inference.input import InputSpec
 from inference.model import ModelInfo
 from ingest.clock import NS
 from ingest.frame import Frame
@@ -19,7 +20,9 @@ from publish.schema import MESSAGES, SCHEMA_VERSION, Composer, FrameResult, Stre
 from tracking.events import EndReason, Event, EventType
 from tracking.tracks import Tracks
 
-MODEL = ModelInfo("toy", "0123456789abcdef", ("person", "car", "dog"), "yolo", 32, 640, "openvino", "cpu", "fp32")
+MODEL = ModelInfo(
+    "toy", "0123456789abcdef", ("person", "car", "dog"), "yolo", InputSpec(), 640, "openvino", "cpu", "fp32"
+)
 COMPOSER = Composer("hq", MODEL, "cafe0123", 0.25)
 CAPTURED_AT = 1_700_000_000 * NS + 123_456_789
 FRAME = Frame("gate", 7, 42, 3 * NS // 2, 5 * NS, CAPTURED_AT, av.VideoFrame(1920, 1080, "yuv420p"))
