@@ -186,7 +186,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.configure(level="debug", style="json")
-    import boxmot.trackers.box.bytetrack.tracker  # noqa: F401  the slow import, done while nobody waits for it
+    import tracking.trackers.bytetrack  # noqa: F401  the slow import, done while nobody waits for it
 
     asyncio.run(Worker(Control.inherited(int(sys.argv[1]))).run())
     os._exit(0)  # readers may be stuck in FFmpeg; everything that matters has left
