@@ -66,6 +66,16 @@ class Letterbox:
             cv2.resize(picture, self.size, dst=inner, interpolation=cv2.INTER_LINEAR)
         else:
             inner[:] = cv2.resize(picture, self.size, interpolation=cv2.INTER_LINEAR)
+        self.pad(out)
+
+    @property
+    def place(self) -> tuple[int, int, int, int]:
+        """Where the resized picture is in the input: left, top, width, height."""
+        return self.left, self.top, *self.size
+
+    def pad(self, out: NDArray[np.uint8]) -> None:
+        """Fills the rest of `out`, uint8 [height, width, 3]."""
+        right, bottom = self.left + self.size[0], self.top + self.size[1]
         out[: self.top] = PAD_VALUE
         out[bottom:] = PAD_VALUE
         out[:, : self.left] = PAD_VALUE

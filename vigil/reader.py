@@ -17,6 +17,7 @@ from ingest.ledger import Fate, FrameLedger
 from ingest.reconnect import Backoff, StreamState
 from ingest.ring import FreeSlots
 from ingest.sampling import Sampler
+from ingest.shrink import Shrinker
 from ingest.sources import Source, open_source
 from vigil.link import DetectorLink
 from vigil.orders import StreamOrder
@@ -87,6 +88,7 @@ class StreamReader:
         self._slots = slots
         self._services = services
         self._session = order.last_session
+        self._shrinker = Shrinker()
         self._letterboxes: dict[tuple[int, int], Letterbox] = {}
 
     def run(self, listener: Listener, stop: Event) -> None:
@@ -172,7 +174,9 @@ class StreamReader:
         link, slot = taken
         began = time.perf_counter()
         letterbox = self._letterbox(frame, link)
-        letterbox.apply(frame.bgr(), link.ring.picture(slot, letterbox.height, letterbox.width))
+        picture = link.ring.picture(slot, letterbox.height, letterbox.width)
+        self._shrinker.shrink(frame.image, picture, letterbox.place)
+        letterbox.pad(picture)
         self._services.metrics.stage.labels("letterbox").observe(time.perf_counter() - began)
         if not link.submit(
             self._number, self._ledger, Departed(frame, letterbox, slot), self._config.on_full == "block"

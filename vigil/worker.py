@@ -23,6 +23,7 @@ from typing import Any
 import structlog
 
 from inference.model import ModelInfo
+from ingest import shrink
 from ingest.ring import Ring
 from publish.metrics import snapshot
 from publish.publisher import Publisher
@@ -186,7 +187,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.configure(level="debug", style="json")
-    import tracking.trackers.bytetrack  # noqa: F401  the slow import, done while nobody waits for it
+    # What is slow to load is loaded while nobody waits for it.
+    import tracking.trackers.bytetrack  # noqa: F401
+
+    shrink.warm_up()
 
     asyncio.run(Worker(Control.inherited(int(sys.argv[1]))).run())
     os._exit(0)  # readers may be stuck in FFmpeg; everything that matters has left
