@@ -1,7 +1,8 @@
-"""Non-maximum suppression in NumPy: the boxes left after the score filter are few, and no GPU library need load."""
+"""Non-maximum suppression of the boxes left after the score filter, compiled."""
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,16 +25,27 @@ def nms(
     """
     order = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
     moved = boxes[order] + (class_ids[order, None] * np.float32(CLASS_OFFSET_PX))
-    x1, y1, x2, y2 = moved.T
-    areas = (x2 - x1) * (y2 - y1)
-    kept: list[int] = []
-    remaining = np.arange(len(order))
-    while len(remaining) and len(kept) < limit:
-        best, rest = remaining[0], remaining[1:]
-        kept.append(int(best))
-        width = np.minimum(x2[best], x2[rest]) - np.maximum(x1[best], x1[rest])
-        height = np.minimum(y2[best], y2[rest]) - np.maximum(y1[best], y1[rest])
-        overlap = np.maximum(width, 0) * np.maximum(height, 0)
-        # x > iou * union, as no division can fail on an empty box
-        remaining = rest[overlap <= iou * (areas[best] + areas[rest] - overlap)]
-    return order[kept]
+    kept: NDArray[np.intp] = order[_greedy(moved, np.float32(iou), limit)]
+    return kept
+
+
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def _greedy(boxes: NDArray[np.float32], iou: np.float32, limit: int) -> NDArray[np.bool_]:
+    """Which of the boxes, best first, overlap no better one that is kept."""
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    kept = np.ones(len(boxes), np.bool_)
+    count = 0
+    for i in range(len(boxes)):
+        if count == limit:
+            kept[i] = False
+        if not kept[i]:
+            continue
+        count += 1
+        for j in range(i + 1, len(boxes)):
+            width = min(boxes[i, 2], boxes[j, 2]) - max(boxes[i, 0], boxes[j, 0])
+            height = min(boxes[i, 3], boxes[j, 3]) - max(boxes[i, 1], boxes[j, 1])
+            if kept[j] and width > 0 and height > 0:
+                overlap = width * height
+                # not overlap / union, as no division can fail on an empty box
+                kept[j] = overlap <= iou * (areas[i] + areas[j] - overlap)
+    return kept

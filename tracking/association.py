@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
@@ -10,17 +11,19 @@ Pairs = tuple[NDArray[np.intp], NDArray[np.intp]]
 """Rows and columns that belong together."""
 
 
-def iou(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def iou(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
     """Intersection over union [N, M] of xyxy boxes [N, 4] and [M, 4]; 0 where both are empty."""
-    a, b = first[:, None, :], second[None, :, :]
-    corner_low = np.maximum(a[..., :2], b[..., :2])
-    size = np.minimum(a[..., 2:], b[..., 2:]) - corner_low
-    np.maximum(size, 0, out=size)
-    shared = size[..., 0] * size[..., 1]
-    areas = (first[:, 2] - first[:, 0]) * (first[:, 3] - first[:, 1])
-    others = (second[:, 2] - second[:, 0]) * (second[:, 3] - second[:, 1])
-    union = areas[:, None] + others[None, :] - shared
-    overlap: NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(union), where=union > 0)
+    overlap = np.zeros((len(first), len(second)))
+    for i in range(len(first)):
+        a = first[i]
+        area = (a[2] - a[0]) * (a[3] - a[1])
+        for j in range(len(second)):
+            b = second[j]
+            width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+            if width > 0 and height > 0:
+                shared = width * height
+                overlap[i, j] = shared / (area + (b[2] - b[0]) * (b[3] - b[1]) - shared)
     return overlap
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 
 import numpy as np
 import structlog
@@ -138,8 +139,8 @@ class Stream:
         self._publish(events)
         metrics.publish.end_to_end.labels(self.name).observe((now_ns - frame.arrival_ns) / 1e9)
         metrics.stage.labels("publish").observe((time.monotonic_ns() - now_ns) / 1e9)
-        for seen in result.objects:
-            metrics.publish.detections.labels(self.name, seen.class_name).inc()
+        for class_name, count in Counter(seen.class_name for seen in result.objects).items():
+            metrics.publish.detections.labels(self.name, class_name).inc(count)
 
     def _end_session(self) -> None:
         if self._lifecycle is not None:

@@ -20,13 +20,17 @@ import sys
 import time
 from typing import Any
 
+import numpy as np
 import structlog
 
+from inference.detections import Detections
 from inference.model import ModelInfo
 from ingest import shrink
 from ingest.ring import Ring
 from publish.metrics import snapshot
 from publish.publisher import Publisher
+from tracking.config import TrackerConfig
+from tracking.trackers import new_tracker
 from vigil import logging
 from vigil.control import Control, Order
 from vigil.link import DetectorLink
@@ -182,16 +186,21 @@ class Worker:
         self._detach()
 
 
+def _warm_up() -> None:
+    """Loads and compiles what is slow to, while nobody waits for it."""
+    shrink.warm_up()
+    tracker = new_tracker(TrackerConfig(), 25.0)
+    box = Detections(np.array([[0, 0, 9, 9]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int32))
+    for pts_ns in range(2):
+        tracker.update(box, pts_ns)
+
+
 def main() -> None:
     # The terminal's Ctrl-C and a container's SIGTERM are for the supervisor, which drains its children in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.configure(level="debug", style="json")
-    # What is slow to load is loaded while nobody waits for it.
-    import tracking.trackers.bytetrack  # noqa: F401
-
-    shrink.warm_up()
-
+    _warm_up()
     asyncio.run(Worker(Control.inherited(int(sys.argv[1]))).run())
     os._exit(0)  # readers may be stuck in FFmpeg; everything that matters has left
 

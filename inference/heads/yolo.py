@@ -17,6 +17,7 @@ class YoloHead:
         self._iou = iou
         self._class_ids = class_ids
         self._limit = limit
+        nms(np.zeros((1, 4), np.float32), np.ones(1, np.float32), np.zeros(1, np.int32), iou, 1)  # compiles it
 
     def decode(self, outputs: Outputs, height: int, width: int) -> Rows:
         (output,) = outputs

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.detections import Detections
+from tracking import motion
 from tracking.association import assign, iou
 from tracking.config import TrackerConfig
-from tracking.motion import HEIGHT, Motion
+from tracking.motion import HEIGHT, VELOCITY, Rows
 from tracking.tracks import Tracks
 
 # The reference implementation's: cost limits (1 - IoU) for weak boxes and for tracks seen only once.
@@ -23,8 +24,6 @@ WEAK_LIMIT = 0.5
 NEW_LIMIT = 0.7
 # A lost track that overlaps a present one by more than this is the same object; the younger one goes.
 DUPLICATE_IOU = 0.85
-
-Rows = NDArray[np.intp]
 
 
 class State(IntEnum):
@@ -46,7 +45,7 @@ class ByteTracker:
         self._now: int | None = None
         self._last_id = 0
         # The tracks: row n of each of these is one track.
-        self._motion = Motion.start(np.zeros((0, 4)))
+        self._motion = motion.start(np.zeros((0, 4)))
         self._ids = np.zeros(0, np.int64)
         self._states = np.zeros(0, np.int8)
         self._began = np.zeros(0, np.int64)
@@ -63,9 +62,9 @@ class ByteTracker:
         rows = np.full(len(self._ids), -1, np.int32)  # the box of each track
 
         known = np.flatnonzero(self._states != State.NEW)
-        self._motion.velocity[self._states == State.LOST, HEIGHT] = 0
-        self._motion.predict(known, elapsed)
-        predicted = self._motion.boxes()
+        self._motion[self._states == State.LOST, VELOCITY, HEIGHT] = 0
+        motion.predict(self._motion, known, elapsed)
+        predicted = motion.boxes_of(self._motion)
 
         strong = self._match(rows, known, strong, predicted, boxes, scores, self._config.match_threshold)
         unseen = np.flatnonzero((self._states == State.TRACKED) & (rows < 0))
@@ -74,7 +73,7 @@ class ByteTracker:
         strong = self._match(rows, new, strong, predicted, boxes, scores, NEW_LIMIT)
 
         matched = np.flatnonzero(rows >= 0)
-        self._motion.correct(matched, boxes[rows[matched]])
+        motion.correct(self._motion, matched, boxes[rows[matched]])
         self._seen[matched] = pts_ns
         self._states[matched] = State.TRACKED
         self._states[(rows < 0) & (self._states == State.TRACKED)] = State.LOST
@@ -102,7 +101,7 @@ class ByteTracker:
 
     def _keep(self, kept: NDArray[np.bool_]) -> None:
         if not kept.all():
-            self._motion = self._motion.take(np.flatnonzero(kept))
+            self._motion = self._motion[kept]
             self._ids, self._states = self._ids[kept], self._states[kept]
             self._began, self._seen = self._began[kept], self._seen[kept]
 
@@ -113,7 +112,7 @@ class ByteTracker:
         if not len(found):
             return rows
         count = len(found)
-        self._motion = self._motion.join(Motion.start(boxes))
+        self._motion = np.concatenate([self._motion, motion.start(boxes)])
         self._ids = np.concatenate([self._ids, np.zeros(count, np.int64)])
         self._states = np.concatenate([self._states, np.full(count, state, np.int8)])
         self._began = np.concatenate([self._began, np.full(count, pts_ns)])
@@ -125,7 +124,7 @@ class ByteTracker:
         if not len(lost):
             return rows
         present = np.flatnonzero(self._states != State.LOST)
-        boxes = self._motion.boxes()
+        boxes = motion.boxes_of(self._motion)
         a, b = np.nonzero(iou(boxes[present], boxes[lost]) > DUPLICATE_IOU)
         if not len(a):
             return rows
@@ -145,7 +144,7 @@ class ByteTracker:
         seen_in = rows[shown]
         return Tracks(
             track_ids=self._ids[shown],
-            boxes=self._motion.boxes()[shown].astype(np.float32),
+            boxes=motion.boxes_of(self._motion[shown]).astype(np.float32),
             scores=detections.scores[seen_in],
             class_ids=detections.class_ids[seen_in],
             detection_rows=seen_in,
