@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _HELLO = struct.Struct("<IQ")
-_FILLED = struct.Struct("<IIHH?QQ")
+_FILLED = struct.Struct("<IIHH?fQQ")
 _ANSWER = struct.Struct("<IIBHHQff")
 MAX_MESSAGE_BYTES = 65536
 STUCK_PEER_S = 1.0
@@ -31,13 +31,17 @@ class Outcome(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """Worker to detector: this slot holds a frame. `keep_all`: do not replace it by a newer one."""
+    """Worker to detector: this slot holds a frame.
+
+    `keep_all`: do not replace it by a newer one; `weight`: the stream's share of the device.
+    """
 
     slot: int
     stream: int
     height: int
     width: int
     keep_all: bool
+    weight: float
     seq: int
     sent_ns: int
 
@@ -67,7 +71,14 @@ NO_ROWS = np.zeros((0, 6), np.float32)
 
 def pack_filled(message: Filled) -> bytes:
     return _FILLED.pack(
-        message.slot, message.stream, message.height, message.width, message.keep_all, message.seq, message.sent_ns
+        message.slot,
+        message.stream,
+        message.height,
+        message.width,
+        message.keep_all,
+        message.weight,
+        message.seq,
+        message.sent_ns,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -30,6 +30,14 @@ class DetectorConfig(BaseModel):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="`auto`: the fastest the device computes natively (bf16 or fp16 where it can, else fp32)."
     )
+    batch: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = Field(
+        "auto", description="At most this many frames in one inference; `auto`: as many as make frames cheaper on this "
+        "device, measured when an input size is first seen.",
+    )  # fmt: skip
+    max_wait: float = Field(
+        0.01, ge=0, le=1, description="Seconds for which a frame may be held for others to share its batch; it is, "
+        "only when that serves all of them sooner.",
+    )  # fmt: skip
     image_size: int = Field(
         640, ge=64, le=2048, multiple_of=32, description="Longer side of the model's input in pixels."
     )

@@ -12,12 +12,15 @@ import threading
 import time
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Literal
 
 import structlog
 
 from inference import channel
 from inference.channel import Answer, Filled, Outcome
+from inference.cost import CostCurve, measure
 from inference.errors import ModelError
+from inference.forecast import Forecast
 from inference.heads import Head
 from inference.metrics import DetectorMetrics
 from inference.runtimes import Runtime
@@ -46,13 +49,22 @@ class _Job:
 
 
 class Detector:
-    def __init__(self, runtime: Runtime, head: Head, metrics: DetectorMetrics) -> None:
+    def __init__(
+        self, runtime: Runtime, head: Head, metrics: DetectorMetrics, batch: int | Literal["auto"], max_wait_s: float
+    ) -> None:
+        """`batch` bounds a batch, as the runtime does; a frame is held for others for `max_wait_s` at most."""
         self.runtime = runtime
         self._head = head
         self._metrics = metrics
         self._work = threading.Condition()
+        self._batch = batch
+        self._max_wait_s = max_wait_s
         self._scheduler: Scheduler[_Job] = Scheduler()
-        self._ready: set[Hashable] = set()
+        self._forecast = Forecast()
+        self._held_since: float | None = None
+        # What batches cost, by input size, for the sizes that the model is ready for.
+        self._ready: dict[Hashable, CostCurve] = {}
+        self._limits: dict[Hashable, int] = {}
         self._refused: set[Hashable] = set()
         # At most one entry per input size; sizes are multiples of the stride up to the image size.
         self._to_prepare: queue.SimpleQueue[tuple[int, int] | None] = queue.SimpleQueue()
@@ -84,7 +96,9 @@ class Detector:
     def detach(self, peer: Peer) -> None:
         """Lets go of a worker that is gone."""
         with self._work:
-            self._scheduler.forget({stream for stream in self._scheduler.streams() if stream[0] == peer.worker})
+            gone = {stream for stream in self._scheduler.streams() if stream[0] == peer.worker}
+            self._scheduler.forget(gone)
+            self._forecast.forget(gone)
         peer.link.close()
         peer.ring.close()
 
@@ -109,7 +123,10 @@ class Detector:
         with self._work:
             refused = size in self._refused
             if not refused:
-                replaced = self._scheduler.offer((job.peer.worker, frame.stream), size, job, frame.keep_all)
+                self._forecast.came((job.peer.worker, frame.stream), time.monotonic())
+                replaced = self._scheduler.offer(
+                    (job.peer.worker, frame.stream), size, job, frame.keep_all, frame.weight
+                )
                 self._work.notify()
         if refused:
             self._answer(job, Outcome.ERROR)
@@ -124,20 +141,22 @@ class Detector:
             began = time.monotonic()
             try:
                 self.runtime.prepare(*size)
+                cost = measure(self.runtime, *size)
             except ModelError as error:
                 log.error("input size refused", size=f"{size[1]}x{size[0]}", error=str(error))
                 self._refuse(size)
                 continue
-            log.info("input size ready", size=f"{size[1]}x{size[0]}", seconds=round(time.monotonic() - began, 2))
+            log.info("input size ready", size=f"{size[1]}x{size[0]}", seconds=round(time.monotonic() - began, 2),
+                     batch=self._limit(cost), frame_ms=round(cost.seconds(1) * 1e3, 1))  # fmt: skip
             with self._work:
-                self._ready.add(size)
+                self._ready[size], self._limits[size] = cost, self._limit(cost)
                 self._work.notify_all()
 
     def _refuse(self, size: Hashable) -> None:
         waiting: list[_Job] = []
         with self._work:
             self._refused.add(size)
-            while jobs := self._scheduler.take(self.runtime.max_batch, {size}):
+            while jobs := self._scheduler.take({size: 1}):
                 waiting += jobs
         for job in waiting:
             self._answer(job, Outcome.ERROR)
@@ -156,10 +175,26 @@ class Detector:
             while True:
                 if self._stopping:
                     return []
-                batch = self._scheduler.take(self.runtime.max_batch, self._ready)
-                if batch:
+                hold_s = self._hold_s(time.monotonic())
+                if not hold_s and (batch := self._scheduler.take(self._limits)):
+                    self._held_since = None
                     return batch
-                self._work.wait()
+                self._work.wait(hold_s)
+
+    def _limit(self, cost: CostCurve) -> int:
+        return min(cost.best_batch if self._batch == "auto" else self._batch, self.runtime.max_batch)
+
+    def _hold_s(self, now_s: float) -> float | None:
+        """How long to hold what is waiting, so that the next frame may share its batch; None: not at all."""
+        waiting, next_in_s = len(self._scheduler), self._forecast.next_in(now_s)
+        if len(self._ready) != 1 or not waiting or next_in_s is None:
+            return None  # with several input sizes, the next frame may not fit the batch
+        ((size, cost),) = self._ready.items()
+        if self._held_since is None:
+            self._held_since = now_s
+        left_s = self._held_since + self._max_wait_s - now_s
+        may_grow = waiting < self._limits[size] and next_in_s <= left_s
+        return next_in_s if may_grow and cost.waiting_pays(waiting, next_in_s) else None
 
     def _infer(self, batch: list[_Job]) -> None:
         began = time.monotonic_ns()

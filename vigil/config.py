@@ -27,6 +27,10 @@ class StreamConfig(SourceConfig):
     tracker: TrackerConfig | None = Field(
         None, description="Tracking for this stream: what is set here goes before the top-level settings."
     )
+    weight: float = Field(
+        1.0, gt=0, le=100, description="Share of the detector when it cannot serve all: twice the weight, twice the "
+        "frames.",
+    )  # fmt: skip
 
 
 class WorkersConfig(BaseModel):

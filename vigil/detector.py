@@ -11,6 +11,7 @@ It ends when told to, when the supervisor is gone, or with an error when inferen
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
@@ -37,6 +38,7 @@ from vigil.control import Control
 log = structlog.get_logger()
 
 BEAT_S = 0.5
+NICENESS = 5
 
 
 def load(config: DetectorConfig, registry: CollectorRegistry) -> Detector:
@@ -52,7 +54,21 @@ def load(config: DetectorConfig, registry: CollectorRegistry) -> Detector:
     head = load_head(info, config.confidence, config.iou, info.class_ids(config.classes), config.max_detections)
     metrics = DetectorMetrics(registry)
     metrics.model.labels(info.name, info.hash, info.runtime, info.precision, info.device).set(1)
-    return Detector(runtime, head, metrics)
+    return Detector(runtime, head, metrics, config.batch, config.max_wait)
+
+
+def give_way() -> None:
+    """Lets decoding go first where both want the CPU.
+
+    A frame too many for the detector is replaced by a newer one; one too many for a decoder waits in a socket, and
+    those behind it too, for as long as the machine is short of time.
+    """
+    for thread in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # it has just ended
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), NICENESS)
+    # Linux shares the CPU among sessions before it shares it within them, and each child is in one of its own.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(NICENESS))
 
 
 def main() -> None:
@@ -70,6 +86,8 @@ def main() -> None:
     except ModelError as error:
         control.send("failed", code=error.code, message=str(error))
         os._exit(1)
+    if detector.runtime.info.device == "cpu":
+        give_way()
     threads = [threading.Thread(target=detector.run_preparing, name="prepare", daemon=True)]
     threads += [
         threading.Thread(target=detector.run_inference, name=f"infer {index}", daemon=True)

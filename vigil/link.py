@@ -27,7 +27,7 @@ class DetectorLink:
         self._open = True
         channel.send_hello(link, ring.fd, ring.slots, ring.slot_bytes)
 
-    def submit(self, stream: int, ledger: Ledger, departed: Departed, keep_all: bool) -> bool:
+    def submit(self, stream: int, ledger: Ledger, departed: Departed, keep_all: bool, weight: float) -> bool:
         """Hands a filled slot of the worker's stream number `stream` to the detector.
 
         False when that could not be done, and then nothing is recorded. Called by the readers. The lock makes closing
@@ -38,7 +38,9 @@ class DetectorLink:
             if not self._open:
                 return False
             ticket = ledger.depart(departed)
-            message = Filled(departed.slot, stream, box.height, box.width, keep_all, ticket, time.monotonic_ns())
+            message = Filled(
+                departed.slot, stream, box.height, box.width, keep_all, weight, ticket, time.monotonic_ns()
+            )
             try:
                 # Never waits: the slots in flight are fewer than the messages a socket holds.
                 self.socket.send(channel.pack_filled(message), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)

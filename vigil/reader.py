@@ -84,6 +84,7 @@ class StreamReader:
         self._stream = order.name
         self._number = number
         self._config = order.source
+        self._weight = order.source.weight
         self._ledger = ledger
         self._slots = slots
         self._services = services
@@ -179,7 +180,7 @@ class StreamReader:
         letterbox.pad(picture)
         self._services.metrics.stage.labels("letterbox").observe(time.perf_counter() - began)
         if not link.submit(
-            self._number, self._ledger, Departed(frame, letterbox, slot), self._config.on_full == "block"
+            self._number, self._ledger, Departed(frame, letterbox, slot), self._config.on_full == "block", self._weight
         ):
             self._slots.give_back(slot)
             self._ledger.count(Fate.DROPPED_DETECTOR)

@@ -18,7 +18,7 @@ u16, u32, u64 = st.integers(0, 2**16 - 1), st.integers(0, 2**32 - 1), st.integer
 f32 = st.floats(width=32, allow_nan=False)
 
 
-@given(st.builds(Filled, u32, u32, u16, u16, st.booleans(), u64, u64))
+@given(st.builds(Filled, u32, u32, u16, u16, st.booleans(), f32, u64, u64))
 def test_a_filled_slot_arrives_as_sent(message: Filled) -> None:
     assert channel.unpack_filled(channel.pack_filled(message)) == message
 
@@ -80,7 +80,7 @@ def test_a_worker_that_is_gone_before_its_hello_is_an_eof() -> None:
 def test_messages_stay_apart() -> None:
     worker, detector = pair()
     with worker, detector:
-        messages = [Filled(slot, 1, 384, 640, False, slot, 5) for slot in range(3)]
+        messages = [Filled(slot, 1, 384, 640, False, 1.0, slot, 5) for slot in range(3)]
         for message in messages:
             channel.send(worker, channel.pack_filled(message))
         arrived = [channel.unpack_filled(detector.recv(channel.MAX_MESSAGE_BYTES)) for _ in messages]
