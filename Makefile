@@ -54,6 +54,9 @@ format: setup ## Format and mend what can be mended
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
+bench: setup ## Measure what docs/benchmarks.md quotes; ONLY=peers for one
+	$(BIN)/python -m benchmarks $(ONLY)
+
 lock: ## Renew requirements.lock from pyproject.toml
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	  --no-emit-index-url --group dev --extra train pyproject.toml -o requirements.lock

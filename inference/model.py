@@ -15,6 +15,7 @@ from typing import Any
 
 from inference.errors import ModelError
 from inference.input import InputSpec
+from inference.sidecar import read_sidecar, sidecar_path
 
 STARTER = Path(__file__).parent / "starter" / "starter.onnx"
 PREFERRED = "yolo11n.pt"
@@ -157,16 +158,19 @@ class Described:
 
 
 def describe(path: Path, metadata: Mapping[str, str]) -> Described:
-    """Reads the metadata that Ultralytics writes into its exports.
+    """Reads the model's sidecar or, without one, the metadata that Ultralytics writes into its exports.
 
     Raises:
         ModelError: the file does not say enough, or says something that has no head here.
     """
+    sidecar = read_sidecar(path)
+    if sidecar is not None:
+        return Described(tuple(sidecar.names), sidecar.head, sidecar.input())
     missing = [key for key in ("task", "names", "stride") if not metadata.get(key)]
     if missing:
         raise ModelError(
-            f"{path.name} does not say its {', '.join(missing)}: export it with Ultralytics "
-            "(`yolo export format=onnx dynamic=True`), which writes this metadata"
+            f"{path.name} does not say its {', '.join(missing)}: write a sidecar {sidecar_path(path).name} beside it "
+            "(docs/models.md), or export it with Ultralytics (`yolo export format=onnx dynamic=True`), which does"
         )
     if metadata["task"] != "detect":
         raise ModelError(f"{path.name} is a {metadata['task']!r} model; only 'detect' models can be used")

@@ -21,16 +21,17 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import structlog
 from prometheus_client import CollectorRegistry
 
 from inference.config import DetectorConfig
 from inference.detector import Detector, Peer
 from inference.errors import ModelError
-from inference.heads import load_head
+from inference.heads import check_head, load_head
 from inference.metrics import DetectorMetrics
 from inference.model import find_model
-from inference.runtimes import load_runtime
+from inference.runtimes import load_runtime, probe_size
 from publish.metrics import snapshot
 from vigil import logging
 from vigil.control import Control
@@ -52,6 +53,10 @@ def load(config: DetectorConfig, registry: CollectorRegistry) -> Detector:
     runtime = load_runtime(path, config)
     info = runtime.info
     head = load_head(info, config.confidence, config.iou, info.class_ids(config.classes), config.max_detections)
+    height, width = probe_size(info.input)
+    runtime.prepare(height, width)
+    outputs = [output[0] for output in runtime.infer([np.zeros((height, width, 3), np.uint8)])]
+    check_head(head, info, outputs, height, width)
     metrics = DetectorMetrics(registry)
     metrics.model.labels(info.name, info.hash, info.runtime, info.precision, info.device).set(1)
     return Detector(runtime, head, metrics, config.batch, config.max_wait)

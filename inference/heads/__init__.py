@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.errors import ModelError
+
 if TYPE_CHECKING:
     from inference.model import ModelInfo
 
 HEADS = {
     "yolo": "inference.heads.yolo:YoloHead",
     "yolo_end2end": "inference.heads.yolo_end2end:YoloEnd2EndHead",
+    "yolox": "inference.heads.yolox:YoloxHead",
+    "rtdetr": "inference.heads.detr:RtDetrHead",
+    "rfdetr": "inference.heads.detr:RfDetrHead",
 }
 
 Rows = NDArray[np.float32]
@@ -26,9 +31,34 @@ Outputs = Sequence[NDArray[np.float32]]
 
 
 class Head(Protocol):
+    def classes(self, outputs: Outputs, height: int, width: int) -> int | None:
+        """How many classes these outputs tell apart; None when they do not show it.
+
+        Raises:
+            ValueError: they are not of this head.
+        """
+        ...
+
     def decode(self, outputs: Outputs, height: int, width: int) -> Rows:
         """The boxes of one picture, `height` x `width` as the model saw it."""
         ...
+
+
+def check_head(head: Head, info: ModelInfo, outputs: Outputs, height: int, width: int) -> None:
+    """Compares what the model said of itself with what came out of it.
+
+    Raises:
+        ModelError: they contradict each other.
+    """
+    try:
+        classes = head.classes(outputs, height, width)
+    except ValueError as error:
+        raise ModelError(f"{info.name} does not fit the head {info.head!r}: {error}") from None
+    if classes is not None and classes != len(info.names):
+        raise ModelError(
+            f"{info.name} names {len(info.names)} classes, but its output has {classes}: mend the names in its sidecar "
+            "or metadata"
+        )
 
 
 def load_head(info: ModelInfo, confidence: float, iou: float, class_ids: list[int] | None, limit: int) -> Head:

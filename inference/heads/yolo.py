@@ -19,6 +19,12 @@ class YoloHead:
         self._limit = limit
         nms(np.zeros((1, 4), np.float32), np.ones(1, np.float32), np.zeros(1, np.int32), iou, 1)  # compiles it
 
+    def classes(self, outputs: Outputs, height: int, width: int) -> int:
+        if len(outputs) != 1 or outputs[0].ndim != 2 or outputs[0].shape[0] < 5:
+            shapes = [list(output.shape) for output in outputs]
+            raise ValueError(f"a YOLO output is [4 + classes, anchors], not {shapes}")
+        return int(outputs[0].shape[0]) - 4
+
     def decode(self, outputs: Outputs, height: int, width: int) -> Rows:
         (output,) = outputs
         scores = output[4:]

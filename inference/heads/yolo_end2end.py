@@ -16,6 +16,11 @@ class YoloEnd2EndHead:
         self._class_ids = class_ids
         self._limit = limit
 
+    def classes(self, outputs: Outputs, height: int, width: int) -> None:
+        if len(outputs) != 1 or outputs[0].ndim != 2 or outputs[0].shape[1] != 6:
+            shapes = [list(output.shape) for output in outputs]
+            raise ValueError(f"an NMS-free YOLO output is [candidates, 6], not {shapes}")
+
     def decode(self, outputs: Outputs, height: int, width: int) -> Rows:
         (output,) = outputs
         wanted = output[:, 4] > self._confidence

@@ -50,7 +50,7 @@ def test_names_are_ordered_by_their_id() -> None:
 )  # fmt: skip
 def test_missing_metadata_is_named(absent: list[str], said: str) -> None:
     metadata = {key: value for key, value in GOOD.items() if key not in absent}
-    with pytest.raises(ModelError, match=f"toy.onnx does not say {said} export it with Ultralytics"):
+    with pytest.raises(ModelError, match=f"toy.onnx does not say {said} write a sidecar toy.onnx.yaml"):
         describe(FILE, metadata)
 
 
