@@ -11,7 +11,7 @@ RTSP_CHECK := /usr/bin/python3 -c 'import gi; gi.require_version("GstRtspServer"
 CODE := ingest inference tracking publish vigil tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-rtsp demo test lint types format lock schema clean
+.PHONY: help setup setup-rtsp demo test lint types format bench lock schema clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14

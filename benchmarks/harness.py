@@ -94,6 +94,9 @@ class Service:
                 self._process.kill()
         self._folder.cleanup()
 
+    def log_text(self) -> str:
+        return self._log.read_text()
+
     def get(self, path: str) -> str:
         with urllib.request.urlopen(self.http + path, timeout=10) as answer:
             text: str = answer.read().decode()

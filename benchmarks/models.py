@@ -101,7 +101,7 @@ def drift(found: list[NDArray[np.float32]], reference: list[NDArray[np.float32]]
 
 
 def measure(weights: Path, seconds: float) -> list[Row]:
-    rows = []
+    rows, refused = [], set()
     for image_size in SIZES:
         reference = None
         for runtime_name, precision in track(
@@ -113,7 +113,7 @@ def measure(weights: Path, seconds: float) -> list[Row]:
             try:
                 runtime = load_runtime(weights, config)
             except ModelError as error:
-                Console(stderr=True).print(f"{runtime_name} {precision}: {error}")
+                refused.add(f"{runtime_name} {precision}: {error}")
                 continue
             pictures = slots(image_size, runtime)
             height, width = pictures[0].shape[:2]
@@ -127,6 +127,8 @@ def measure(weights: Path, seconds: float) -> list[Row]:
                 runtime_name, runtime.info.precision, f"{width}x{height}", runtime.max_batch, round(fps, 1),
                 round(p50, 1), round(p99, 1), round(drift(found, reference), 4),
             ))  # fmt: skip
+    for reason in sorted(refused):
+        Console(stderr=True).print(reason)
     return rows
 
 

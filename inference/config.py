@@ -16,15 +16,15 @@ class DetectorConfig(BaseModel):
 
     model: str = Field(
         "auto",
-        description="Path of a `.pt` or `.onnx` file with Ultralytics metadata, or the name of an Ultralytics model to "
-        "download. `auto`: yolo11n.pt when it is here or can be had within 10 s, else the starter that ships with "
-        "Vigil.",
+        description="Path of a `.pt` or `.onnx` file with Ultralytics metadata or a sidecar, or the name of an "
+        "Ultralytics model to download. `auto`: yolo11n.pt when it is here or can be had within 10 s, else the starter "
+        "that ships with Vigil.",
         min_length=1,
     )
     runtime: str = Field(
         "auto",
         description=f"One of {', '.join(RUNTIMES)}, `module:Class`, or `auto`: torch for .pt files when there "
-        "is a GPU, else openvino.",
+        "is a GPU, onnx for others when `device` says cuda, else openvino.",
     )
     device: str = Field("auto", description="`cpu`, `cuda`, `cuda:1`, …; `auto`: the first GPU, else the CPU.")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(

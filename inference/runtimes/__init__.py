@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 RUNTIMES = {
     "openvino": "inference.runtimes.openvino:OpenVinoRuntime",
+    "onnx": "inference.runtimes.onnx:OnnxRuntime",
     "torch": "inference.runtimes.torch:TorchRuntime",
 }
 
@@ -59,8 +60,11 @@ def load_runtime(path: Path, config: DetectorConfig) -> Runtime:
     """
     name = config.runtime
     if name == "auto":
-        # PyTorch reads Ultralytics' own weights only.
-        name = "torch" if path.suffix == ".pt" and _wants_cuda(config.device) else "openvino"
+        name = "openvino"
+        if path.suffix == ".pt" and _wants_cuda(config.device):
+            name = "torch"  # reads Ultralytics' own weights only
+        elif config.device.startswith("cuda"):
+            name = "onnx"
     target = RUNTIMES.get(name, name)
     module, _, attribute = target.partition(":")
     if not attribute:
