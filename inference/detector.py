@@ -19,7 +19,6 @@ import structlog
 from inference import channel
 from inference.channel import Answer, Filled, Outcome
 from inference.cost import CostCurve, measure
-from inference.errors import ModelError
 from inference.forecast import Forecast
 from inference.heads import Head
 from inference.metrics import DetectorMetrics
@@ -142,7 +141,7 @@ class Detector:
             try:
                 self.runtime.prepare(*size)
                 cost = measure(self.runtime, *size)
-            except ModelError as error:
+            except Exception as error:  # whatever a runtime raises: the other sizes go on
                 log.error("input size refused", size=f"{size[1]}x{size[0]}", error=str(error))
                 self._refuse(size)
                 continue
@@ -187,6 +186,8 @@ class Detector:
     def _hold_s(self, now_s: float) -> float | None:
         """How long to hold what is waiting, so that the next frame may share its batch; None: not at all."""
         waiting, next_in_s = len(self._scheduler), self._forecast.next_in(now_s)
+        if not waiting:
+            self._held_since = None
         if len(self._ready) != 1 or not waiting or next_in_s is None:
             return None  # with several input sizes, the next frame may not fit the batch
         ((size, cost),) = self._ready.items()

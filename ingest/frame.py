@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import av
-import numpy as np
-from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,3 @@ class Frame:
     def height(self) -> int:
         """Pixels."""
         return self.image.height
-
-    def bgr(self) -> NDArray[np.uint8]:
-        """The picture as uint8 [height, width, 3], BGR; converted anew at each call."""
-        return self.image.to_ndarray(format="bgr24")  # type: ignore[return-value]

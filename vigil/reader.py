@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Protocol
 
+import structlog
+
 from inference.channel import Answer
 from inference.letterbox import Letterbox
 from ingest.clock import MediaClock
@@ -22,6 +24,8 @@ from ingest.sources import Source, open_source
 from vigil.link import DetectorLink
 from vigil.orders import StreamOrder
 from vigil.services import Services
+
+log = structlog.get_logger()
 
 BLOCK_POLL_S = 0.1
 DEFAULT_RATE = 25.0
@@ -106,6 +110,9 @@ class StreamReader:
                 failure = SourceError(Reason.LOST, "the source ended")
             except SourceError as error:
                 failure = error
+            except Exception as error:  # whatever a camera's pictures can make fail ends its session, not its stream
+                log.exception("reading failed", stream=self._stream)
+                failure = SourceError(Reason.CORRUPT, f"{type(error).__name__}: {error}")
             if stop.is_set():
                 break
             self._services.metrics.ingest.reconnects.labels(self._stream, failure.reason.value).inc()
