@@ -11,7 +11,6 @@ It ends when told to, when the supervisor is gone, or with an error when inferen
 
 from __future__ import annotations
 
-import contextlib
 import os
 import selectors
 import signal
@@ -39,7 +38,6 @@ from vigil.control import Control
 log = structlog.get_logger()
 
 BEAT_S = 0.5
-NICENESS = 5
 
 
 def load(config: DetectorConfig, registry: CollectorRegistry) -> Detector:
@@ -62,20 +60,6 @@ def load(config: DetectorConfig, registry: CollectorRegistry) -> Detector:
     return Detector(runtime, head, metrics, config.batch, config.max_wait)
 
 
-def give_way() -> None:
-    """Lets decoding go first where both want the CPU.
-
-    A frame too many for the detector is replaced by a newer one; one too many for a decoder waits in a socket, and
-    those behind it too, for as long as the machine is short of time.
-    """
-    for thread in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError):  # it has just ended
-            os.setpriority(os.PRIO_PROCESS, int(thread.name), NICENESS)
-    # Linux shares the CPU among sessions before it shares it within them, and each child is in one of its own.
-    with contextlib.suppress(OSError):
-        Path("/proc/self/autogroup").write_text(str(NICENESS))
-
-
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -91,8 +75,6 @@ def main() -> None:
     except ModelError as error:
         control.send("failed", code=error.code, message=str(error))
         os._exit(1)
-    if detector.runtime.info.device == "cpu":
-        give_way()
     threads = [threading.Thread(target=detector.run_preparing, name="prepare", daemon=True)]
     threads += [
         threading.Thread(target=detector.run_inference, name=f"infer {index}", daemon=True)
