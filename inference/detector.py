@@ -213,11 +213,11 @@ class Detector:
         self._failures = 0
         infer_s = (inferred - began) / 1e9
         self._metrics.batch.observe(len(batch))
-        self._metrics.stage.labels("infer").observe(infer_s)
-        self._metrics.stage.labels("post").observe((time.monotonic_ns() - inferred) / 1e9)
+        self._metrics.infer.observe(infer_s)
+        self._metrics.post.observe((time.monotonic_ns() - inferred) / 1e9)
         for job, found in zip(batch, rows, strict=True):
             wait_s = (began - job.frame.sent_ns) / 1e9
-            self._metrics.stage.labels("wait").observe(wait_s)
+            self._metrics.wait.observe(wait_s)
             self._send(job.peer, Answer(
                 job.frame.slot, job.frame.stream, Outcome.ANALYSED, len(batch), job.frame.seq, wait_s, infer_s, found
             ))  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.input import InputSpec
+from ingest.compiled import compiled
 
 PAD_VALUE = 114
 
@@ -87,9 +88,18 @@ class Letterbox:
         Each axis has a gain of its own, as the resized picture is whole pixels wide and high; so has Ultralytics'
         `scale_boxes`.
         """
-        gain_x, gain_y = self.size[0] / self.source[0], self.size[1] / self.source[1]
-        shifted = boxes - np.array([self.left, self.top, self.left, self.top], np.float32)
-        shifted /= np.array([gain_x, gain_y, gain_x, gain_y], np.float32)
-        limit = np.array([*self.source, *self.source], np.float32)
-        boxes_in_source: NDArray[np.float32] = np.clip(shifted, 0, limit).astype(np.float32, copy=False)
-        return boxes_in_source
+        gains = np.float32(self.size[0] / self.source[0]), np.float32(self.size[1] / self.source[1])
+        return _to_source(boxes, (self.left, self.top), gains, self.source)
+
+
+@compiled
+def _to_source(
+    boxes: NDArray[np.float32], start: tuple[int, int], gains: tuple[np.float32, np.float32], limit: tuple[int, int]
+) -> NDArray[np.float32]:
+    shifted = np.empty((len(boxes), 4), np.float32)
+    for n in range(len(boxes)):
+        for side in range(4):
+            axis = side % 2
+            place = (boxes[n, side] - np.float32(start[axis])) / gains[axis]
+            shifted[n, side] = min(max(place, np.float32(0)), np.float32(limit[axis]))
+    return shifted

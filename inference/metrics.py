@@ -9,7 +9,8 @@ from ingest.metrics import stage_histogram
 
 class DetectorMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.stage = stage_histogram(registry)
+        stage = stage_histogram(registry)
+        self.wait, self.infer, self.post = stage.labels("wait"), stage.labels("infer"), stage.labels("post")
         self.batch = Histogram(
             "vigil_batch_size", "Frames per inference.", buckets=(1, 2, 4, 8, 16, 32, 64), registry=registry
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from ingest.compiled import compiled
 
 MAX_CANDIDATES = 30_000
 # Boxes of different classes are moved apart by more than any picture is wide, so that one pass serves all classes.
@@ -23,29 +24,36 @@ def nms(
         iou: a box that overlaps a better one of its class by more than this goes.
         limit: at most this many are kept.
     """
-    order = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
-    moved = boxes[order] + (class_ids[order, None] * np.float32(CLASS_OFFSET_PX))
-    kept: NDArray[np.intp] = order[_greedy(moved, np.float32(iou), limit)]
+    kept: NDArray[np.intp] = _greedy(boxes, scores, class_ids, np.float32(iou), limit)
     return kept
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
-def _greedy(boxes: NDArray[np.float32], iou: np.float32, limit: int) -> NDArray[np.bool_]:
-    """Which of the boxes, best first, overlap no better one that is kept."""
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    kept = np.ones(len(boxes), np.bool_)
+@compiled
+def _greedy(
+    boxes: NDArray[np.float32], scores: NDArray[np.float32], class_ids: NDArray[np.int32], iou: np.float32, limit: int
+) -> NDArray[np.intp]:
+    order = np.argsort(-scores, kind="mergesort")[:MAX_CANDIDATES]
+    moved = np.empty((len(order), 5), np.float32)  # moved boxes, best first, and their areas
+    for n, index in enumerate(order):
+        for side in range(4):
+            moved[n, side] = boxes[index, side] + np.float32(class_ids[index]) * np.float32(CLASS_OFFSET_PX)
+        moved[n, 4] = (moved[n, 2] - moved[n, 0]) * (moved[n, 3] - moved[n, 1])
+    hidden = np.zeros(len(order), np.bool_)
+    kept = np.empty(min(limit, len(order)), np.intp)
     count = 0
-    for i in range(len(boxes)):
+    for i in range(len(order)):
         if count == limit:
-            kept[i] = False
-        if not kept[i]:
+            break
+        if hidden[i]:
             continue
+        kept[count] = order[i]
         count += 1
-        for j in range(i + 1, len(boxes)):
-            width = min(boxes[i, 2], boxes[j, 2]) - max(boxes[i, 0], boxes[j, 0])
-            height = min(boxes[i, 3], boxes[j, 3]) - max(boxes[i, 1], boxes[j, 1])
-            if kept[j] and width > 0 and height > 0:
-                overlap = width * height
-                # not overlap / union, as no division can fail on an empty box
-                kept[j] = overlap <= iou * (areas[i] + areas[j] - overlap)
-    return kept
+        left, top, right, bottom, area = moved[i]
+        for j in range(i + 1, len(order)):
+            width = min(right, moved[j, 2]) - max(left, moved[j, 0])
+            height = min(bottom, moved[j, 3]) - max(top, moved[j, 1])
+            if width > 0 and height > 0:
+                shared = width * height
+                # not shared / union, as no division can fail on an empty box
+                hidden[j] |= shared > iou * (area + moved[j, 4] - shared)
+    return kept[:count]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -132,7 +133,7 @@ def _box(values: list[float] | tuple[float, ...]) -> tuple[float, float, float, 
 
 
 def _rounded(values: NDArray[np.float32], digits: int) -> list[Any]:
-    return np.round(values.astype(np.float64), digits).tolist()  # type: ignore[no-any-return]
+    return values.astype(np.float64).round(digits).tolist()  # type: ignore[no-any-return]
 
 
 def _score(value: float) -> float:
@@ -152,16 +153,16 @@ class Composer:
 
     def frame_result(self, frame: Frame, detections: Detections, tracks: Tracks, now_ns: int) -> FrameResult:
         """`now_ns` is the monotonic time at which the result is published."""
-        seen = tracks.detection_rows
-        # What the detector saw, unless the tracker is coasting without it.
-        coasting = seen < 0
-        boxes, scores = tracks.boxes.copy(), tracks.scores.copy()
-        boxes[~coasting], scores[~coasting] = detections.boxes[seen[~coasting]], detections.scores[seen[~coasting]]
-        untracked = np.setdiff1d(np.flatnonzero(detections.scores > self._confidence), seen)
-        track_ids: list[int | None] = [*tracks.track_ids.tolist(), *[None] * len(untracked)]
-        class_ids = [*tracks.class_ids.tolist(), *detections.class_ids[untracked].tolist()]
-        boxes = np.concatenate([boxes, detections.boxes[untracked]])
-        scores = np.concatenate([scores, detections.scores[untracked]])
+        seen, found = tracks.detection_rows, len(detections)
+        # Boxes as the detector saw them; the tracker's own where it coasts without one.
+        tracked = np.where(seen < 0, found + np.arange(len(seen)), seen)
+        untracked = detections.scores > self._confidence
+        untracked[seen[seen >= 0]] = False
+        rows = np.concatenate([tracked, np.flatnonzero(untracked)])
+        boxes = np.concatenate([detections.boxes, tracks.boxes])[rows]
+        scores = np.concatenate([detections.scores, tracks.scores])[rows]
+        class_ids = np.concatenate([tracks.class_ids, detections.class_ids[untracked]]).tolist()
+        track_ids = [*tracks.track_ids.tolist(), *repeat(None, len(rows) - len(seen))]
         # One validation of plain values costs a third of one for each object.
         objects = [
             {"track_id": track_id, "class_id": class_id, "class_name": self._names[class_id], "confidence": score,

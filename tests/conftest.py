@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# Kernels are compiled on their first call, and machines are noisy.
+hypothesis.settings.register_profile("vigil", deadline=None)
+hypothesis.settings.load_profile("vigil")
 
 DATA = Path(os.environ.get("VIGIL_TEST_DATA", Path(__file__).resolve().parents[1] / ".." / "shared" / "data"))
 

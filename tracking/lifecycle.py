@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ingest.frame import Frame
 from tracking.events import EndReason, Event, EventType
 from tracking.tracks import Tracks
 
 
+class _Moment(NamedTuple):
+    """A frame without its picture, which must not be kept."""
+
+    seq: int
+    pts_ns: int
+    captured_at: int
+    width: int
+    height: int
+
+
 @dataclass(slots=True)
 class _Life:
-    """A track so far: where and when it was last seen, without keeping that frame's picture."""
+    """A track so far: where and when it was last seen."""
 
     started_at: int
-    seq: int = 0
-    pts_ns: int = 0
-    captured_at: int = 0
-    frame_size: tuple[int, int] = (0, 0)
-    box: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    last: _Moment
+    box: list[float] = field(default_factory=list)
     confidence: float = 0.0
     frames: int = 0
     classes: Counter[int] = field(default_factory=Counter)
@@ -40,16 +48,21 @@ class Lifecycle:
     def update(self, frame: Frame, tracks: Tracks) -> list[Event]:
         """The starts and ends that this frame brings; a track has ended when unseen for longer than `lost_after_s`."""
         events = []
-        for index, track_id in enumerate(tracks.track_ids.tolist()):
+        now = _Moment(frame.seq, frame.pts_ns, frame.captured_at, frame.width, frame.height)
+        columns = (tracks.track_ids, tracks.boxes, tracks.scores, tracks.class_ids)
+        for track_id, box, score, class_id in zip(*(column.tolist() for column in columns), strict=True):
             life = self._alive.get(track_id)
             is_new = life is None
             if life is None:
-                life = self._alive[track_id] = _Life(started_at=frame.captured_at)
-            self._see(life, frame, tracks, index)
+                life = self._alive[track_id] = _Life(frame.captured_at, now)
+            life.last, life.box = now, box
+            life.confidence = max(life.confidence, score)
+            life.frames += 1
+            life.classes[class_id] += 1
             if is_new:
                 events.append(self._event(EventType.TRACK_STARTED, track_id, life))
         for track_id, life in list(self._alive.items()):
-            if frame.pts_ns - life.pts_ns > self._lost_after_ns:
+            if frame.pts_ns - life.last.pts_ns > self._lost_after_ns:
                 events.append(self._event(EventType.TRACK_ENDED, track_id, life, EndReason.LOST))
                 del self._alive[track_id]
         return events
@@ -63,30 +76,20 @@ class Lifecycle:
         self._alive.clear()
         return events
 
-    @staticmethod
-    def _see(life: _Life, frame: Frame, tracks: Tracks, index: int) -> None:
-        life.seq, life.pts_ns, life.captured_at = frame.seq, frame.pts_ns, frame.captured_at
-        life.frame_size = (frame.width, frame.height)
-        x1, y1, x2, y2 = tracks.boxes[index].tolist()
-        life.box = (x1, y1, x2, y2)
-        life.confidence = max(life.confidence, float(tracks.scores[index]))
-        life.frames += 1
-        life.classes[int(tracks.class_ids[index])] += 1
-
     def _event(self, kind: EventType, track_id: int, life: _Life, reason: EndReason | None = None) -> Event:
         return Event(
             type=kind,
             stream=self._stream,
             session=self._session,
-            seq=life.seq,
-            pts_ns=life.pts_ns,
-            captured_at=life.captured_at,
+            seq=life.last.seq,
+            pts_ns=life.last.pts_ns,
+            captured_at=life.last.captured_at,
             track_id=track_id,
             class_id=life.classes.most_common(1)[0][0],
             confidence=life.confidence,
-            box=life.box,
-            frame_width=life.frame_size[0],
-            frame_height=life.frame_size[1],
+            box=(life.box[0], life.box[1], life.box[2], life.box[3]),
+            frame_width=life.last.width,
+            frame_height=life.last.height,
             started_at=life.started_at,
             frames=life.frames,
             reason=reason,

@@ -12,9 +12,10 @@ the two and variance of velocity, each by component. Boxes are xyxy [N, 4].
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from ingest.compiled import compiled
 
 States = NDArray[np.float64]
 Boxes = NDArray[np.float64]
@@ -29,15 +30,13 @@ VELOCITY_WEIGHT = 1 / 160
 ASPECT_NOISE, ASPECT_VELOCITY_NOISE, ASPECT_MEASURED = 1e-2, 1e-5, 1e-1
 SMALLEST = 1e-4
 
-_compiled = numba.njit(nogil=True, cache=True)
 
-
-@_compiled  # type: ignore[untyped-decorator]
+@compiled
 def _deviation(component: int, height: float, weight: float, aspect: float) -> float:
     return aspect if component == ASPECT else weight * height
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@compiled
 def start(boxes: Boxes) -> States:
     """Boxes at rest where they were seen, with velocities to be found out."""
     states = np.zeros((len(boxes), 5, 4))
@@ -50,7 +49,7 @@ def start(boxes: Boxes) -> States:
     return states
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@compiled
 def predict(states: States, rows: Rows, elapsed: float) -> None:
     """Moves `rows` on by `elapsed` intervals; for whole ones exactly as that many steps of one would.
 
@@ -73,7 +72,7 @@ def predict(states: States, rows: Rows, elapsed: float) -> None:
         _bound(state[POSITION])
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@compiled
 def correct(states: States, rows: Rows, boxes: Boxes) -> None:
     """Takes in where the boxes of `rows` were seen, one of `boxes` for each."""
     measured = np.empty(4)
@@ -93,7 +92,7 @@ def correct(states: States, rows: Rows, boxes: Boxes) -> None:
         _bound(state[POSITION])
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@compiled
 def boxes_of(states: States) -> Boxes:
     """Where the boxes are."""
     boxes = np.empty((len(states), 4))
@@ -105,7 +104,7 @@ def boxes_of(states: States) -> Boxes:
     return boxes
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@compiled
 def _measure(box: Boxes, position: NDArray[np.float64]) -> None:
     position[X], position[Y] = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     position[HEIGHT] = box[3] - box[1]
@@ -113,6 +112,6 @@ def _measure(box: Boxes, position: NDArray[np.float64]) -> None:
     _bound(position)
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@compiled
 def _bound(position: NDArray[np.float64]) -> None:
     position[ASPECT], position[HEIGHT] = max(position[ASPECT], SMALLEST), max(position[HEIGHT], SMALLEST)

@@ -93,6 +93,11 @@ class StreamReader:
         self._slots = slots
         self._services = services
         self._session = order.last_session
+        metrics = services.metrics
+        self._decode_seconds, self._letterbox_seconds = (
+            metrics.stage.labels("decode"),
+            metrics.stage.labels("letterbox"),
+        )
         self._shrinker = Shrinker()
         self._letterboxes: dict[tuple[int, int], Letterbox] = {}
 
@@ -170,7 +175,7 @@ class StreamReader:
             yield Frame(self._stream, self._session, seq, pts_ns, time.monotonic_ns(), time.time_ns(), image)
 
     def _forward(self, frame: Frame, source: Source, stop: Event) -> None:
-        self._services.metrics.stage.labels("decode").observe(source.decode_s)
+        self._decode_seconds.observe(source.decode_s)
         self._services.metrics.ingest.last_frame.labels(self._stream).set(frame.captured_at / 1e9)
         if not self._sampler.takes(frame.pts_ns):
             self._ledger.count(Fate.SKIPPED_SAMPLE)
@@ -185,7 +190,7 @@ class StreamReader:
         picture = link.ring.picture(slot, letterbox.height, letterbox.width)
         self._shrinker.shrink(frame.image, picture, letterbox.place)
         letterbox.pad(picture)
-        self._services.metrics.stage.labels("letterbox").observe(time.perf_counter() - began)
+        self._letterbox_seconds.observe(time.perf_counter() - began)
         if not link.submit(
             self._number, self._ledger, Departed(frame, letterbox, slot), self._config.on_full == "block", self._weight
         ):

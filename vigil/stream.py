@@ -47,7 +47,11 @@ class Stream:
         self._composer: Composer | None = None
         self._tracker: Tracker | None = None
         self._lifecycle: Lifecycle | None = None
-        services.metrics.ingest.ledgers.add(order.name, self.ledger)
+        metrics = services.metrics
+        metrics.ingest.ledgers.add(order.name, self.ledger)
+        self._track_seconds, self._publish_seconds = metrics.stage.labels("track"), metrics.stage.labels("publish")
+        self._end_to_end_seconds = metrics.publish.end_to_end.labels(order.name)
+        self._tracks_active = metrics.tracking.active.labels(order.name)
 
     # -- the reader thread
 
@@ -123,7 +127,7 @@ class Stream:
     def _analysed(self, departed: Departed, answer: Answer) -> None:
         if self._tracker is None or self._lifecycle is None or self._composer is None:
             return  # the session was ended by `finish`
-        metrics, frame = self._services.metrics, departed.frame
+        frame = departed.frame
         detections = Detections(
             departed.letterbox.to_source(answer.rows[:, :4]),
             np.ascontiguousarray(answer.rows[:, 4]),
@@ -132,15 +136,16 @@ class Stream:
         began = time.perf_counter()
         tracks = self._tracker.update(detections, frame.pts_ns)
         events = self._lifecycle.update(frame, tracks)
-        metrics.stage.labels("track").observe(time.perf_counter() - began)
+        self._track_seconds.observe(time.perf_counter() - began)
         now_ns = time.monotonic_ns()
         result = self._composer.frame_result(frame, detections, tracks, now_ns)
         self._services.publisher.frame_result(result)
         self._publish(events)
-        metrics.publish.end_to_end.labels(self.name).observe((now_ns - frame.arrival_ns) / 1e9)
-        metrics.stage.labels("publish").observe((time.monotonic_ns() - now_ns) / 1e9)
+        self._end_to_end_seconds.observe((now_ns - frame.arrival_ns) / 1e9)
+        self._publish_seconds.observe((time.monotonic_ns() - now_ns) / 1e9)
+        detections_total = self._services.metrics.publish.detections
         for class_name, count in Counter(seen.class_name for seen in result.objects).items():
-            metrics.publish.detections.labels(self.name, class_name).inc(count)
+            detections_total.labels(self.name, class_name).inc(count)
 
     def _end_session(self) -> None:
         if self._lifecycle is not None:
@@ -151,4 +156,4 @@ class Stream:
         assert self._composer is not None and self._lifecycle is not None
         for event in events:
             self._services.publisher.event(self._composer.event(event))
-        self._services.metrics.tracking.active.labels(self.name).set(len(self._lifecycle))
+        self._tracks_active.set(len(self._lifecycle))

@@ -72,7 +72,7 @@ class OpenVinoRuntime:
     def infer(self, pictures: Sequence[NDArray[np.uint8]]) -> Outputs:
         (picture,) = pictures
         request = self._request(picture.shape[0], picture.shape[1])
-        request.infer([ov.Tensor(picture[None], shared_memory=True)], share_inputs=True)
+        request.infer([ov.Tensor(picture[None], shared_memory=True)], share_inputs=True, share_outputs=True)
         return [tensor.data for tensor in request.output_tensors]
 
     def _compile(self, height: int, width: int) -> ov.CompiledModel:

@@ -1,22 +1,20 @@
 """ByteTrack (Zhang et al., 2022): two rounds of IoU matching, strong boxes first, then weak ones for known tracks.
 
-Computed on arrays of all tracks at once rather than an object per track, and by media time rather than by counting
+Compiled, on arrays of all tracks rather than an object per track, and by media time rather than by counting
 frames: frames that were dropped or skipped neither shorten a track's life nor mislead its motion. At a steady full rate
 its tracks are those of BoxMOT's ByteTrack on the same boxes.
 """
 
 from __future__ import annotations
 
-from enum import IntEnum
-
 import numpy as np
 from numpy.typing import NDArray
 
 from inference.detections import Detections
-from tracking import motion
+from ingest.compiled import compiled
 from tracking.association import assign, iou
 from tracking.config import TrackerConfig
-from tracking.motion import HEIGHT, VELOCITY, Rows
+from tracking.motion import HEIGHT, VELOCITY, Boxes, Rows, States, boxes_of, correct, predict, start
 from tracking.tracks import Tracks
 
 # The reference implementation's: cost limits (1 - IoU) for weak boxes and for tracks seen only once.
@@ -26,126 +24,119 @@ NEW_LIMIT = 0.7
 DUPLICATE_IOU = 0.85
 
 
-class State(IntEnum):
-    """`NEW` tracks were seen in one frame only and have no id yet."""
+# A track's columns: its id (0 while it has none), its state, and when it began and was last seen, ns of media time.
+ID, STATE, BEGAN, SEEN = range(4)
+# States. New tracks were seen in one frame only.
+NEW, TRACKED, LOST = range(3)
 
-    NEW = 0
-    TRACKED = 1
-    LOST = 2
+Table = NDArray[np.int64]
 
 
 class ByteTracker:
     """Ids count from 1 in each tracker; a track that was unseen for longer than `lost_after` never comes back."""
 
     def __init__(self, config: TrackerConfig, frame_rate: float) -> None:
-        self._config = config
+        self._limits = (config.high_confidence, config.low_confidence, config.match_threshold)
         self._interval_ns = 1e9 / frame_rate
         # Seen in one frame and in the next is not lost, however slow the stream is.
         self._lost_after_ns = round(max(config.lost_after * 1e9, 1.5 * self._interval_ns))
         self._now: int | None = None
         self._last_id = 0
-        # The tracks: row n of each of these is one track.
-        self._motion = motion.start(np.zeros((0, 4)))
-        self._ids = np.zeros(0, np.int64)
-        self._states = np.zeros(0, np.int8)
-        self._began = np.zeros(0, np.int64)
-        self._seen = np.zeros(0, np.int64)
+        # Row n of each of these is one track.
+        self._states = np.zeros((0, 5, 4))
+        self._table: Table = np.zeros((0, 4), np.int64)
 
     def update(self, detections: Detections, pts_ns: int) -> Tracks:
-        first = self._now is None
-        elapsed = 0.0 if self._now is None else (pts_ns - self._now) / self._interval_ns
+        elapsed = -1.0 if self._now is None else (pts_ns - self._now) / self._interval_ns
         self._now = pts_ns
-        self._keep(pts_ns - self._seen <= self._lost_after_ns)
-        boxes, scores = detections.boxes.astype(np.float64), detections.scores
-        strong = np.flatnonzero(scores >= self._config.high_confidence)
-        weak = np.flatnonzero((scores > self._config.low_confidence) & (scores < self._config.high_confidence))
-        rows = np.full(len(self._ids), -1, np.int32)  # the box of each track
+        self._states, self._table, self._last_id, ids, boxes, rows = _update(
+            self._states, self._table, self._last_id, detections.boxes, detections.scores, elapsed, pts_ns,
+            self._lost_after_ns, self._limits,
+        )  # fmt: skip
+        return Tracks(ids, boxes, detections.scores[rows], detections.class_ids[rows], rows)
 
-        known = np.flatnonzero(self._states != State.NEW)
-        self._motion[self._states == State.LOST, VELOCITY, HEIGHT] = 0
-        motion.predict(self._motion, known, elapsed)
-        predicted = motion.boxes_of(self._motion)
 
-        strong = self._match(rows, known, strong, predicted, boxes, scores, self._config.match_threshold)
-        unseen = np.flatnonzero((self._states == State.TRACKED) & (rows < 0))
-        self._match(rows, unseen, weak, predicted, boxes, None, WEAK_LIMIT)
-        new = np.flatnonzero(self._states == State.NEW)
-        strong = self._match(rows, new, strong, predicted, boxes, scores, NEW_LIMIT)
+@compiled
+def _update(
+    states: States, table: Table, last_id: int, found: NDArray[np.float32], scores: NDArray[np.float32],
+    elapsed: float, now: int, lost_after: int, limits: tuple[float, float, float],
+) -> tuple[States, Table, int, NDArray[np.int64], NDArray[np.float32], NDArray[np.int32]]:  # fmt: skip
+    """One frame: the tracks after it, the last id given, and of the tracks seen in it ids, boxes and detection rows.
 
-        matched = np.flatnonzero(rows >= 0)
-        motion.correct(self._motion, matched, boxes[rows[matched]])
-        self._seen[matched] = pts_ns
-        self._states[matched] = State.TRACKED
-        self._states[(rows < 0) & (self._states == State.TRACKED)] = State.LOST
-        vanished = (self._states == State.NEW) & (rows < 0)
-        if vanished.any():
-            rows = rows[~vanished]
-            self._keep(~vanished)
-        rows = self._begin(rows, strong, boxes[strong], pts_ns, State.TRACKED if first else State.NEW)
-        rows = self._without_duplicates(rows)
-        return self._report(rows, detections)
+    `elapsed` is in nominal frame intervals; negative: this is the first frame.
+    """
+    high, low, match_threshold = limits
+    boxes = found.astype(np.float64)
+    fresh = np.flatnonzero(now - table[:, SEEN] <= lost_after)
+    states, table = states[fresh], table[fresh]
+    rows = np.full(len(table), -1, np.int32)  # the box of each track
+    strong, weak = scores >= high, (scores > low) & (scores < high)
 
-    def _match(
-        self, rows: NDArray[np.int32], tracks: Rows, found: Rows, predicted: NDArray[np.float64],
-        boxes: NDArray[np.float64], scores: NDArray[np.float32] | None, limit: float,
-    ) -> Rows:  # fmt: skip
-        """Gives `tracks` their boxes among `found` by entering them in `rows`; returns the boxes left over."""
-        if not len(tracks) or not len(found):
-            return found
-        likeness = iou(predicted[tracks], boxes[found])
-        if scores is not None:
-            likeness *= scores[found]
-        ours, theirs = assign(1 - likeness, limit)
-        rows[tracks[ours]] = found[theirs]
-        return np.delete(found, theirs)
+    known = np.flatnonzero(table[:, STATE] != NEW)
+    for track in np.flatnonzero(table[:, STATE] == LOST):
+        states[track, VELOCITY, HEIGHT] = 0
+    predict(states, known, elapsed)
+    predicted = boxes_of(states)
 
-    def _keep(self, kept: NDArray[np.bool_]) -> None:
-        if not kept.all():
-            self._motion = self._motion[kept]
-            self._ids, self._states = self._ids[kept], self._states[kept]
-            self._began, self._seen = self._began[kept], self._seen[kept]
+    _match(rows, known, strong, predicted, boxes, scores, match_threshold)
+    unseen = np.flatnonzero((table[:, STATE] == TRACKED) & (rows < 0))
+    _match(rows, unseen, weak, predicted, boxes, np.ones_like(scores), WEAK_LIMIT)
+    new = np.flatnonzero(table[:, STATE] == NEW)
+    _match(rows, new, strong, predicted, boxes, scores, NEW_LIMIT)
 
-    def _begin(
-        self, rows: NDArray[np.int32], found: Rows, boxes: NDArray[np.float64], pts_ns: int, state: State
-    ) -> NDArray[np.int32]:
-        """Starts tracks at the boxes `found`."""
-        if not len(found):
-            return rows
-        count = len(found)
-        self._motion = np.concatenate([self._motion, motion.start(boxes)])
-        self._ids = np.concatenate([self._ids, np.zeros(count, np.int64)])
-        self._states = np.concatenate([self._states, np.full(count, state, np.int8)])
-        self._began = np.concatenate([self._began, np.full(count, pts_ns)])
-        self._seen = np.concatenate([self._seen, np.full(count, pts_ns)])
-        return np.concatenate([rows, found.astype(np.int32)])
+    matched = np.flatnonzero(rows >= 0)
+    correct(states, matched, boxes[rows[matched]])
+    table[matched, SEEN] = now
+    for n in range(len(table)):
+        if rows[n] >= 0:
+            table[n, STATE] = TRACKED
+        elif table[n, STATE] == TRACKED:
+            table[n, STATE] = LOST
 
-    def _without_duplicates(self, rows: NDArray[np.int32]) -> NDArray[np.int32]:
-        lost = np.flatnonzero(self._states == State.LOST)
-        if not len(lost):
-            return rows
-        present = np.flatnonzero(self._states != State.LOST)
-        boxes = motion.boxes_of(self._motion)
-        a, b = np.nonzero(iou(boxes[present], boxes[lost]) > DUPLICATE_IOU)
-        if not len(a):
-            return rows
-        age = self._seen - self._began
-        kept = np.ones(len(rows), bool)
-        kept[np.where(age[present[a]] > age[lost[b]], lost[b], present[a])] = False
-        self._keep(kept)
-        return rows[kept]
+    kept = np.flatnonzero((table[:, STATE] != NEW) | (rows >= 0))
+    started = np.flatnonzero(strong)  # strong boxes that are still free
+    beginning = np.zeros((len(started), 4), np.int64)
+    beginning[:, STATE] = TRACKED if elapsed < 0 else NEW
+    beginning[:, BEGAN] = beginning[:, SEEN] = now
+    states = np.concatenate((states[kept], start(boxes[started])))
+    table = np.concatenate((table[kept], beginning))
+    rows = np.concatenate((rows[kept], started.astype(np.int32)))
 
-    def _report(self, rows: NDArray[np.int32], detections: Detections) -> Tracks:
-        shown = np.flatnonzero(self._states == State.TRACKED)
-        if not len(shown):
-            return Tracks.empty()
-        nameless = shown[self._ids[shown] == 0]
-        self._ids[nameless] = self._last_id + 1 + np.arange(len(nameless))
-        self._last_id += len(nameless)
-        seen_in = rows[shown]
-        return Tracks(
-            track_ids=self._ids[shown],
-            boxes=motion.boxes_of(self._motion[shown]).astype(np.float32),
-            scores=detections.scores[seen_in],
-            class_ids=detections.class_ids[seen_in],
-            detection_rows=seen_in,
-        )
+    kept = np.flatnonzero(~_duplicates(states, table))
+    states, table, rows = states[kept], table[kept], rows[kept]
+    shown = np.flatnonzero(table[:, STATE] == TRACKED)
+    for track in shown:
+        if table[track, ID] == 0:
+            last_id += 1
+            table[track, ID] = last_id
+    return states, table, last_id, table[shown, ID], boxes_of(states[shown]).astype(np.float32), rows[shown]
+
+
+@compiled
+def _match(
+    rows: NDArray[np.int32], tracks: Rows, free: NDArray[np.bool_], predicted: Boxes, boxes: Boxes,
+    weights: NDArray[np.float32], limit: float,
+) -> None:  # fmt: skip
+    """Gives `tracks` boxes among the `free` ones: enters these in `rows`, and they are free no more."""
+    candidates = np.flatnonzero(free)
+    cost = np.empty((len(tracks), len(candidates)))
+    for i, track in enumerate(tracks):
+        for j, box in enumerate(candidates):
+            cost[i, j] = 1 - iou(predicted[track], boxes[box]) * weights[box]
+    for i, j in enumerate(assign(cost, limit)):
+        if j >= 0:
+            rows[tracks[i]] = candidates[j]
+            free[candidates[j]] = False
+
+
+@compiled
+def _duplicates(states: States, table: Table) -> NDArray[np.bool_]:
+    """Which tracks go, as an older one is the same object."""
+    goes = np.zeros(len(table), np.bool_)
+    boxes = boxes_of(states)
+    ages = table[:, SEEN] - table[:, BEGAN]
+    for lost in np.flatnonzero(table[:, STATE] == LOST):
+        for present in np.flatnonzero(table[:, STATE] != LOST):
+            if iou(boxes[present], boxes[lost]) > DUPLICATE_IOU:
+                goes[lost if ages[present] > ages[lost] else present] = True
+    return goes
