@@ -18,8 +18,13 @@ MARK = b"@" + b"compiled"
 
 
 def compiled(function: Function) -> Function:
-    """Runs the function without the GIL, compiled on the first call or loaded as compiled by an earlier process."""
-    return numba.njit(nogil=True, cache=True)(function)  # type: ignore[no-any-return]
+    """Compiles the function on its first call, or loads it as compiled by an earlier process; for short functions."""
+    return numba.njit(cache=True)(function)  # type: ignore[no-any-return]
+
+
+def compiled_nogil(function: Function) -> Function:
+    """As `compiled`, running without the GIL: for functions that take longer than getting it back may."""
+    return numba.njit(cache=True, nogil=True)(function)  # type: ignore[no-any-return]
 
 
 def _cache_folder() -> Path:

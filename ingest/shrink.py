@@ -19,7 +19,7 @@ from av.video.reformatter import ColorRange, VideoReformatter
 from numba import int16, int32, uint8
 from numpy.typing import NDArray
 
-from ingest.compiled import compiled
+from ingest.compiled import compiled, compiled_nogil
 
 Picture = NDArray[np.uint8]
 
@@ -111,7 +111,7 @@ def _picker(times: int) -> Callable[..., None]:
     """
     taps = 1 if times % 2 else 2
 
-    @compiled
+    @compiled_nogil
     def pick(
         y: Picture, u: Picture, v: Picture, coefficients: NDArray[np.int16],
         out: Picture, first: int, pitch: int, width: int, height: int,

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from inference.heads import Outputs, Rows
 from inference.nms import nms
-from ingest.compiled import compiled
+from ingest.compiled import compiled_nogil
 
 
 class YoloHead:
@@ -35,7 +35,7 @@ class YoloHead:
         return kept
 
 
-@compiled
+@compiled_nogil
 def strongest(
     output: NDArray[np.float32], classes: int, confidence: np.float32
 ) -> tuple[Rows, NDArray[np.intp]]:  # fmt: skip
