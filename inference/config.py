@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from inference.runtimes import RUNTIMES
 
@@ -27,6 +27,9 @@ class DetectorConfig(BaseModel):
         "is a GPU, onnx for others when `device` says cuda, else openvino.",
     )
     device: str = Field("auto", description="`cpu`, `cuda`, `cuda:1`, …; `auto`: the first GPU, else the CPU.")
+    devices: list[str] | None = Field(
+        None, min_length=1, description="Several devices instead: a detector on each, and the streams spread over them."
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="`auto`: the fastest the device computes natively (bf16 or fp16 where it can, else fp32)."
     )
@@ -47,3 +50,9 @@ class DetectorConfig(BaseModel):
     iou: float = Field(0.7, gt=0, le=1, description="Boxes of one class that overlap more than this are merged (NMS).")
     classes: list[str] | None = Field(None, description="Names of the classes to report; default: all of the model's.")
     max_detections: int = Field(300, ge=1, le=1000, description="At most this many boxes per frame.")
+
+    @model_validator(mode="after")
+    def _one_way_to_say_it(self) -> Self:
+        if self.devices and self.device != "auto":
+            raise ValueError("`device` is for one, `devices` for several; set one of them")
+        return self

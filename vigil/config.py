@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
@@ -18,6 +18,8 @@ from publish.config import STREAM_ID, HttpConfig, LogConfig, NatsConfig
 from tracking.config import TrackerConfig
 from vigil.document import ConfigError, Document, Place, Problem, dotted
 
+Settings = TypeVar("Settings", bound=BaseModel)
+
 StreamId = Annotated[str, StringConstraints(pattern=STREAM_ID, max_length=64)]
 
 
@@ -26,6 +28,9 @@ class StreamConfig(SourceConfig):
 
     tracker: TrackerConfig | None = Field(
         None, description="Tracking for this stream: what is set here goes before the top-level settings."
+    )
+    detector: str | None = Field(
+        None, description="Which of `detectors` analyses this stream; default: the one in `detector`."
     )
     weight: float = Field(
         1.0, gt=0, le=100, description="Share of the detector when it cannot serve all: twice the weight, twice the "
@@ -56,6 +61,10 @@ class VigilConfig(BaseModel):
     )
     nats: NatsConfig = Field(default_factory=lambda: NatsConfig())
     detector: DetectorConfig = Field(default_factory=lambda: DetectorConfig())
+    detectors: dict[StreamId, DetectorConfig] = Field(
+        default_factory=dict, description="More detectors, by name, for streams to choose from; what one does not set "
+        "is as in `detector`.",
+    )  # fmt: skip
     tracker: TrackerConfig = Field(default_factory=lambda: TrackerConfig())
     workers: WorkersConfig = Field(default_factory=lambda: WorkersConfig())
     http: HttpConfig = Field(default_factory=lambda: HttpConfig())
@@ -64,10 +73,19 @@ class VigilConfig(BaseModel):
         description="The cameras by id; ids are subject tokens, metric labels and URL parts.", min_length=1
     )
 
+    def detector_of(self, stream: str) -> DetectorConfig:
+        """The detector settings that apply to a stream."""
+        name = self.streams[stream].detector
+        if name is None:
+            return self.detector
+        own = self.detectors[name]
+        elsewhere = {"devices": None} if "device" in own.model_fields_set else {}
+        return _over(self.detector, own).model_copy(update=elsewhere)
+
     def tracker_of(self, stream: str) -> TrackerConfig:
         """The tracker settings that apply to a stream."""
         own = self.streams[stream].tracker
-        return self.tracker.model_copy(update=own.model_dump(exclude_unset=True)) if own else self.tracker
+        return _over(self.tracker, own) if own else self.tracker
 
     @property
     def revision(self) -> str:
@@ -78,6 +96,11 @@ class VigilConfig(BaseModel):
     def state_folder(self) -> Path:
         base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
         return self.state_dir or base / "vigil" / self.site
+
+
+def _over(defaults: Settings, own: Settings) -> Settings:
+    """The defaults with what was set in `own`."""
+    return defaults.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
 
 
 def load(file: Path) -> VigilConfig:
@@ -126,9 +149,13 @@ def _resolve_paths(config: VigilConfig, folder: Path) -> VigilConfig:
         for name, stream in config.streams.items()
     }
     update: dict[str, Any] = {"streams": streams}
-    model = beside(Path(config.detector.model))
-    if model.is_file():
-        update["detector"] = config.detector.model_copy(update={"model": str(model)})
+
+    def found(detector: DetectorConfig) -> DetectorConfig:
+        model = beside(Path(detector.model))
+        return detector.model_copy(update={"model": str(model)}) if model.is_file() else detector
+
+    update["detector"] = found(config.detector)
+    update["detectors"] = {name: found(detector) for name, detector in config.detectors.items()}
     if config.nats.credentials:
         update["nats"] = config.nats.model_copy(update={"credentials": beside(config.nats.credentials)})
     if config.state_dir:
@@ -153,12 +180,19 @@ def _check(config: VigilConfig) -> list[Problem]:
             problems.append(
                 Problem("config.conflict", f"{path}.{field}", None, None, "only files have it", "remove it")
             )
-    detector = config.detector
-    if ("/" in detector.model or detector.model.endswith(".onnx")) and not Path(detector.model).is_file():
-        problems.append(Problem(
-            "config.file_missing", "detector.model", None, detector.model, "there is no such file",
-            "give the path of a .pt or .onnx file, the name of an Ultralytics model, `starter` or `auto`",
-        ))  # fmt: skip
+        if stream.detector is not None and stream.detector not in config.detectors:
+            known = ", ".join(config.detectors) or "there are none"
+            problems.append(Problem(
+                "config.unknown_detector", f"{path}.detector", None, stream.detector, "is not one of `detectors`",
+                f"known: {known}",
+            ))  # fmt: skip
+    named = {f"detectors.{name}": detector for name, detector in config.detectors.items()}
+    for path, detector in {"detector": config.detector, **named}.items():
+        if ("/" in detector.model or detector.model.endswith(".onnx")) and not Path(detector.model).is_file():
+            problems.append(Problem(
+                "config.file_missing", f"{path}.model", None, detector.model, "there is no such file",
+                "give the path of a .pt or .onnx file, the name of an Ultralytics model, `starter` or `auto`",
+            ))  # fmt: skip
     if config.nats.credentials and not config.nats.credentials.is_file():
         value = str(config.nats.credentials)
         problems.append(Problem("config.file_missing", "nats.credentials", None, value, "there is no such file"))
@@ -195,9 +229,9 @@ def _model_at(path: Place) -> type[BaseModel] | None:
     """The model that describes the mapping at `path`."""
     model: type[BaseModel] | None = VigilConfig
     for index, part in enumerate(path):
-        if index == 1 and path[0] == "streams":
-            model = StreamConfig
-        elif part != "streams":
+        if index == 1 and path[0] in ("streams", "detectors"):
+            model = StreamConfig if path[0] == "streams" else DetectorConfig
+        elif part not in ("streams", "detectors"):
             model = next((c for c in _models(model, str(part))), None) if model else None
     return model
 

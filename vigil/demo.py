@@ -191,7 +191,7 @@ def _table(service: Service, watcher: Watcher) -> Group:
             f"{latency:.0f} ms" if latency is not None else "-", str(figures.tracks_now),
             ", ".join(kind for kind, _ in figures.seen.most_common(3)),
         )  # fmt: skip
-    model = service.model
+    model = next(iter(service.models()), None)
     head = Text(
         f"Vigil  {model.name} on {model.runtime}/{model.device} ({model.precision})" if model else "Vigil", "bold"
     )
@@ -232,7 +232,7 @@ def _summary(service: Service, watcher: Watcher, states: dict[str, str], elapsed
     return {
         "ok": all(stream["live"] for stream in streams.values()) and received > 0 and errors == 0,
         "seconds": round(elapsed_s, 1),
-        "model": service.model.to_json() if service.model else None,
+        "models": [model.to_json() for model in service.models()],
         "streams": streams,
         "live_streams": sum(stream["live"] for stream in streams.values()),
         "events_received": received,

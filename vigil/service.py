@@ -5,7 +5,7 @@
 | this class                  | the main process's asyncio loop                    |
 | HTTP (uvicorn)              | a task in the same loop                            |
 | nats-server                 | a child process, when `nats.url` is `embedded`     |
-| detector                    | a child process                                    |
+| detectors                   | child processes, one for each model and device     |
 | workers, and one in reserve | child processes, `workers.streams_per_worker` each |
 """
 
@@ -32,6 +32,7 @@ from publish.subjects import Subjects
 from vigil.child import Child
 from vigil.config import VigilConfig
 from vigil.control import Order
+from vigil.layout import DetectorPlace, Shard, lay_out
 from vigil.nats_server import NatsServer
 from vigil.orders import StreamOrder, WorkerOrder
 from vigil.state import Addresses, StateFolder
@@ -64,16 +65,6 @@ class StreamView:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class _Shard:
-    """A worker's place: its streams, and the process that has them at present."""
-
-    name: str
-    streams: list[str]
-    child: Child | None = None
-    restarts: int = 0
-
-
 class Service:
     """`await run(stop)` serves until `stop` is set, or until every stream was a file that has ended."""
 
@@ -85,29 +76,21 @@ class Service:
         self.started = asyncio.Event()
         self.nats_url = config.nats.url
         self.http_url: str | None = None
-        self.model: ModelInfo | None = None
         self._state = StateFolder(config.state_folder)
         self._nats: NatsServer | None = None
-        self._detector: Child | None = None
-        self._detector_restarts = 0
         self._spare: Child | None = None
         self._children: set[Child] = set()
         self._connected: dict[str, bool] = {}
         self._last_sessions: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        names = list(config.streams)
-        size = config.workers.streams_per_worker
-        self._shards = [
-            _Shard(f"worker-{index}", names[start : start + size])
-            for index, start in enumerate(range(0, len(names), size))
-        ]
+        self._detectors, self._shards = lay_out(config)
 
     # -- what others may ask
 
     def ready(self) -> dict[str, bool]:
         """The parts that must stand before the service is of use, and whether they do."""
         return {
-            "model": self._detector is not None and self._detector.ready.is_set(),
+            "model": all(place.ready for place in self._detectors),
             "workers": all(shard.child is not None and not shard.child.ended.is_set() for shard in self._shards),
             "nats": bool(self._connected) and all(self._connected.values()),
         }
@@ -124,11 +107,14 @@ class Service:
             for name, view in self.streams.items()
         ]
 
+    def models(self) -> list[ModelInfo]:
+        """The models that are loaded."""
+        return [place.model for place in self._detectors if place.model is not None]
+
     def pids(self) -> dict[str, int]:
         """Process ids by role."""
-        children = {shard.name: shard.child for shard in self._shards} | {
-            "detector": self._detector, "standby": self._spare,
-        }  # fmt: skip
+        children = {place.name: place.child for place in self._places()}
+        children["standby"] = self._spare
         pids = {name: child.pid for name, child in children.items() if child is not None and not child.ended.is_set()}
         if self._nats is not None and self._nats.pid is not None:
             pids["nats"] = self._nats.pid
@@ -181,11 +167,14 @@ class Service:
             await self._nats.start()
             self.nats_url = self._nats.url
             self._task(self._nats.supervise(), "nats")
-        await self._start_detector()
+        await asyncio.gather(*(self._start_detector(place) for place in self._detectors))
         for shard, worker in zip(self._shards, workers, strict=True):
             self._occupy(shard, worker)
         if self.config.workers.standby:
             self._spare = await self._spawn_worker("standby")
+
+    def _places(self) -> list[DetectorPlace | Shard]:
+        return [*self._detectors, *self._shards]
 
     def _task(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
@@ -203,52 +192,49 @@ class Service:
         await child.start()
         return child
 
-    # -- the detector
+    # -- the detectors
 
-    async def _start_detector(self) -> None:
-        self._detector = child = await self._spawn("detector", DETECTOR)
-        # Weak boxes are for the trackers; what no track wants is not reported.
-        weakest = min(self.config.tracker_of(name).low_confidence for name in self.config.streams)
-        detector = self.config.detector.model_copy(update={"confidence": min(weakest, self.config.detector.confidence)})
-        child.send("assign", detector=detector.model_dump(mode="json"))
+    async def _start_detector(self, place: DetectorPlace) -> None:
+        place.child = child = await self._spawn(place.name, DETECTOR)
+        child.send("assign", detector=place.config.model_dump(mode="json"))
         await _first(child.ready.wait(), child.ended.wait())
         if not child.ready.is_set():
-            raise ModelError(child.failure or f"the detector process ended with exit code {child.exit_code}")
+            raise ModelError(f"{place.name}: {child.failure or f'the process ended with exit code {child.exit_code}'}")
         for shard in self._shards:
             self._introduce(shard)
-        self._task(self._keep_detector(child), "keep detector")
+        self._task(self._keep_detector(place, child), f"keep {place.name}")
 
-    async def _keep_detector(self, child: Child) -> None:
+    async def _keep_detector(self, place: DetectorPlace, child: Child) -> None:
         await child.ended.wait()
         self._mourn(child)
-        self._detector_restarts = _restarts(child, self._detector_restarts)
-        await asyncio.sleep(_restart_delay(self._detector_restarts))
+        place.restarts = _restarts(child, place.restarts)
+        await asyncio.sleep(_restart_delay(place.restarts))
         while True:
             try:
-                await self._start_detector()
+                await self._start_detector(place)
                 return
             except ModelError as error:
                 log.error("detector does not start; trying again", error=str(error))
                 await asyncio.sleep(RESTART_DELAYS_S[-1])
 
-    def _introduce(self, shard: _Shard) -> None:
-        """Gives a worker and the detector the two ends of a new link, once both have started."""
-        worker, detector = shard.child, self._detector
-        if worker is None or detector is None or self.model is None:
+    def _introduce(self, shard: Shard) -> None:
+        """Gives a worker and its detector the two ends of a new link, once both have started."""
+        worker, detector, model = shard.child, shard.detector.child, shard.detector.model
+        if worker is None or detector is None or model is None:
             return
         if not (worker.ready.is_set() and detector.ready.is_set()):
             return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours, theirs:
             detector.send("worker", link=theirs, worker=worker.name)
-            worker.send("detector", link=ours, model=self.model.to_json())
+            worker.send("detector", link=ours, model=model.to_json())
 
     # -- the workers
 
     async def _spawn_worker(self, name: str) -> Child:
         return await self._spawn(name, WORKER)
 
-    def _occupy(self, shard: _Shard, child: Child) -> None:
+    def _occupy(self, shard: Shard, child: Child) -> None:
         """Gives a shard's streams to a started worker."""
         self.metrics.gone(child.name)
         child.name = shard.name
@@ -259,7 +245,7 @@ class Service:
             config_rev=config.revision,
             nats=config.nats,
             nats_url=self.nats_url,
-            confidence=config.detector.confidence,
+            confidence=shard.detector.confidence,
             slots_per_stream=config.workers.slots_per_stream,
             streams=[
                 StreamOrder(
@@ -275,7 +261,7 @@ class Service:
         self._introduce(shard)
         self._task(self._keep_worker(shard, child), f"keep {shard.name}")
 
-    async def _keep_worker(self, shard: _Shard, child: Child) -> None:
+    async def _keep_worker(self, shard: Shard, child: Child) -> None:
         await child.ended.wait()
         self._mourn(child)
         shard.restarts = _restarts(child, shard.restarts)
@@ -307,11 +293,12 @@ class Service:
                 self.streams[stream] = StreamView(order.data["state"], details)
                 if "session" in details:
                     self._last_sessions[stream] = details["session"]
-            case "ready" if child is self._detector:
-                self.model = ModelInfo.from_json(order.data["model"])
-                log.info("model ready", **{k: v for k, v in order.data["model"].items() if k != "names"},
-                         classes=len(self.model.names))  # fmt: skip
             case "ready":
+                for place in self._detectors:
+                    if place.child is child:
+                        place.model = ModelInfo.from_json(order.data["model"])
+                        log.info("model ready", detector=place.name, classes=len(place.model.names),
+                                 **{k: v for k, v in order.data["model"].items() if k != "names"})  # fmt: skip
                 for shard in self._shards:
                     if shard.child is child:
                         self._introduce(shard)
@@ -319,7 +306,7 @@ class Service:
     async def _watch_silence(self) -> None:
         while True:
             await asyncio.sleep(1.0)
-            for child in [self._detector, self._spare, *(shard.child for shard in self._shards)]:
+            for child in [self._spare, *(place.child for place in self._places())]:
                 if child is None or child.ended.is_set():
                     continue
                 allowed = SILENCE_S if child.ready.is_set() else START_SILENCE_S
@@ -348,9 +335,9 @@ class Service:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         # Workers first: they still need the detector's answers and the server's acknowledgements.
-        await asyncio.gather(*(child.stop(WORKER_STOP_S) for child in self._children if child is not self._detector))
-        if self._detector is not None:
-            await self._detector.stop(DETECTOR_STOP_S)
+        detectors = {place.child for place in self._detectors if place.child is not None}
+        await asyncio.gather(*(child.stop(WORKER_STOP_S) for child in self._children - detectors))
+        await asyncio.gather(*(child.stop(DETECTOR_STOP_S) for child in detectors))
         if self._nats is not None:
             await self._nats.stop()
         log.info("stopped")

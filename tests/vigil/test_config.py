@@ -289,20 +289,45 @@ def test_a_missing_model_file_is_told() -> None:
     assert (problem.code, problem.path) == ("config.file_missing", "detector.model")
 
 
+def test_a_missing_model_file_of_a_named_detector_is_told() -> None:
+    problem = the_problem(
+        f"detectors:\n  cars: {{model: models/no.onnx}}\nstreams: {{gate: {{url: '{CAMERA}', detector: cars}}}}"
+    )
+    assert (problem.code, problem.path, problem.line) == ("config.file_missing", "detectors.cars.model", 2)
+
+
+def test_a_detector_that_does_not_exist_is_told() -> None:
+    problem = the_problem(f"detectors: {{cars: {{}}}}\nstreams: {{gate: {{url: '{CAMERA}', detector: crs}}}}")
+    assert (problem.code, problem.path) == ("config.unknown_detector", "streams.gate.detector")
+    assert problem.mend == "known: cars"
+
+
+def test_a_misspelt_setting_of_a_named_detector_is_told_with_the_right_one() -> None:
+    problem = the_problem(f"detectors: {{cars: {{modle: x}}}}\nstreams: {{gate: {{url: '{CAMERA}', detector: cars}}}}")
+    assert (problem.path, problem.mend) == ("detectors.cars.modle", "did you mean 'model'?")
+
+
+def test_one_device_and_several_are_a_contradiction() -> None:
+    problem = the_problem(f"detector: {{device: cpu, devices: [cuda:0]}}\nstreams: {{gate: {{url: '{CAMERA}'}}}}")
+    assert problem.path == "detector"
+    assert "set one of them" in problem.message
+
+
 def test_relative_paths_begin_at_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "site"
     folder.mkdir()
     for name in ("clip.mp4", "mine.onnx", "user.creds"):
         (folder / name).touch()
     (folder / "vigil.yaml").write_text(
-        "detector: {model: mine.onnx}\nnats: {credentials: user.creds}\nstate_dir: state\n"
+        "detector: {model: mine.onnx}\ndetectors: {more: {model: mine.onnx}}\n"
+        "nats: {credentials: user.creds}\nstate_dir: state\n"
         "streams: {gate: {url: clip.mp4}, door: {url: ./clip.mp4}}\n"
     )
     monkeypatch.chdir(tmp_path)
     config = load(Path("site/vigil.yaml"))
     assert config.streams["gate"].file_path == folder / "clip.mp4"
     assert config.streams["door"].file_path == folder / "clip.mp4"
-    assert Path(config.detector.model) == folder / "mine.onnx"
+    assert Path(config.detector.model) == Path(config.detectors["more"].model) == folder / "mine.onnx"
     assert config.nats.credentials == folder / "user.creds"
     assert config.state_folder == folder / "state"
 
