@@ -15,10 +15,12 @@ from typing import Annotated, Any
 
 import typer
 
+from inference.model import cache_dir
 from ingest.errors import VigilError
 from publish.schema import MESSAGES
 from publish.subjects import Subjects
 from vigil import __version__, logging
+from vigil import plan as planning
 from vigil.config import VigilConfig, load
 from vigil.document import ConfigError
 
@@ -172,6 +174,39 @@ def demo(
 
     ok = demo_run.run(source or [], model, image_size, seconds, as_json)
     if not ok:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def plan(
+    file: Annotated[Path | None, typer.Argument(help="A config: its cameras are opened, its models loaded.")] = None,
+    streams: Annotated[int, typer.Option(min=1, max=10_000, help="Without a config: so many cameras.")] = 8,
+    size: Annotated[str, typer.Option(help="Their picture, WIDTHxHEIGHT.")] = "1920x1080",
+    rate: Annotated[int, typer.Option(min=1, max=120, help="Frames a second that they send.")] = 25,
+    fps: Annotated[float | None, typer.Option(min=0.1, help="Frames a second to analyse; default: all.")] = None,
+    model: Annotated[str, typer.Option(help="Model file or name.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Will it fit? Measures this machine for half a minute and says what is short first, and what to change."""
+    from vigil import plan_report, rehearsal
+
+    logging.configure("warning", "console")
+    match = re.fullmatch(r"(\d{2,5})x(\d{2,5})", size)
+    if match is None:
+        raise typer.BadParameter(f"{size!r} is not like 1920x1080", param_hint="--size")
+    with plan_report.progress(as_json) as tell:
+        if file is not None:
+            measured = rehearsal.measure(load(file), tell)
+            wanted = measured.streams
+        else:
+            tell("making sample videos")
+            folder = cache_dir().parent / "plan"
+            settings = rehearsal.samples(int(match[1]) & ~1, int(match[2]) & ~1, rate, model, folder)
+            measured = rehearsal.measure(settings, tell)
+            wanted = rehearsal.rated(measured.streams, streams, fps)
+    found = planning.plan(wanted, measured.rest_s, rehearsal.cores())
+    plan_report.show(found, measured.silent, rehearsal.cores(), as_json)
+    if not found.fits:
         raise typer.Exit(FAILED)
 
 
