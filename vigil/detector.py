@@ -37,7 +37,7 @@ from vigil.control import Control
 
 log = structlog.get_logger()
 
-BEAT_S = 0.5
+BEAT_S = 1.0
 
 
 def load(config: DetectorConfig, registry: CollectorRegistry) -> Detector:

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import structlog
+import uvloop
 
 from inference.detections import Detections
 from inference.model import ModelInfo
@@ -40,7 +41,7 @@ from vigil.stream import Stream
 
 log = structlog.get_logger()
 
-BEAT_S = 0.5
+BEAT_S = 1.0
 READERS_STOP_S = 1.5
 PUBLISH_STOP_S = 3.0
 # A control message holds at most this many samples; sockets limit a message's size.
@@ -201,7 +202,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.configure(level="debug", style="json")
     _warm_up()
-    asyncio.run(Worker(Control.inherited(int(sys.argv[1]))).run())
+    uvloop.run(Worker(Control.inherited(int(sys.argv[1]))).run())
     os._exit(0)  # readers may be stuck in FFmpeg; everything that matters has left
 
 
