@@ -93,3 +93,9 @@ class Letterbox:
         limit = np.array([*self.source, *self.source], np.float32)
         boxes_in_source: NDArray[np.float32] = np.clip(shifted, 0, limit).astype(np.float32, copy=False)
         return boxes_in_source
+
+    def points_to_source(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Points [..., 2] x, y from input pixels to source-frame pixels; they may lie outside the frame."""
+        gains = np.array([self.size[0] / self.source[0], self.size[1] / self.source[1]], np.float32)
+        shifted: NDArray[np.float32] = (points - np.array([self.left, self.top], np.float32)) / gains
+        return shifted

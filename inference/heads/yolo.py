@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.heads import Outputs, Rows
+from inference.found import Found, Rows
+from inference.heads import Outputs
 from inference.nms import nms
+
+if TYPE_CHECKING:
+    from inference.model import ModelInfo
 
 
 class YoloHead:
     """Raw output float32 [4 + classes, anchors]: centre x, centre y, width, height in input pixels, then scores."""
 
-    def __init__(self, confidence: float, iou: float, class_ids: list[int] | None, limit: int) -> None:
+    def __init__(self, info: ModelInfo, confidence: float, iou: float, class_ids: list[int] | None, limit: int) -> None:
+        del info  # its output says how many classes there are
         self._confidence = confidence
         self._iou = iou
         self._class_ids = class_ids
@@ -25,16 +32,27 @@ class YoloHead:
             raise ValueError(f"a YOLO output is [4 + classes, anchors], not {shapes}")
         return int(outputs[0].shape[0]) - 4
 
-    def decode(self, outputs: Outputs, height: int, width: int) -> Rows:
+    def decode(self, outputs: Outputs, height: int, width: int) -> Found:
         (output,) = outputs
-        scores = output[4:]
+        return Found(self._boxes(output[:4], output[4:])[0])
+
+    def _boxes(self, places: NDArray[np.float32], scores: NDArray[np.float32]) -> tuple[Rows, NDArray[np.intp]]:
+        """What to report, and which anchors say so, from `places` [4, anchors] and `scores` [classes, anchors]."""
+        candidates, best, class_ids = self._candidates(scores)
+        centre, half = places[:2, candidates].T, places[2:4, candidates].T * np.float32(0.5)
+        boxes: NDArray[np.float32] = np.hstack([centre - half, centre + half])
+        kept = nms(boxes, best, class_ids, self._iou, self._limit)
+        rows = np.column_stack([boxes[kept], best[kept], class_ids[kept]]).astype(np.float32, copy=False)
+        return rows, candidates[kept]
+
+    def _candidates(
+        self, scores: NDArray[np.float32]
+    ) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.int32]]:
+        """The anchors that are good enough and of a wanted class, their scores and classes."""
         best = scores.max(axis=0)
         candidates = np.flatnonzero(best > self._confidence)
         class_ids = scores[:, candidates].argmax(axis=0).astype(np.int32)
         if self._class_ids is not None:
             wanted = np.isin(class_ids, self._class_ids)
             candidates, class_ids = candidates[wanted], class_ids[wanted]
-        centre, half = output[:2, candidates].T, output[2:4, candidates].T * np.float32(0.5)
-        boxes: NDArray[np.float32] = np.hstack([centre - half, centre + half])
-        kept = nms(boxes, best[candidates], class_ids, self._iou, self._limit)
-        return np.column_stack([boxes[kept], best[candidates][kept], class_ids[kept]]).astype(np.float32, copy=False)
+        return candidates, best[candidates], class_ids

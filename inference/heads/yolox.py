@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.heads import Outputs, Rows
+from inference.found import Found
+from inference.heads import Outputs
 from inference.nms import nms
+
+if TYPE_CHECKING:
+    from inference.model import ModelInfo
 
 STRIDES = (8, 16, 32)
 
@@ -15,7 +21,8 @@ class YoloxHead:
     """Raw output float32 [cells, 5 + classes], grid by grid, row by row: x, y offset and log width, height in strides,
     objectness, then scores; the last two after the sigmoid (Ge et al., 2021)."""
 
-    def __init__(self, confidence: float, iou: float, class_ids: list[int] | None, limit: int) -> None:
+    def __init__(self, info: ModelInfo, confidence: float, iou: float, class_ids: list[int] | None, limit: int) -> None:
+        del info  # its output says how many classes there are
         self._confidence = confidence
         self._iou = iou
         self._class_ids = class_ids
@@ -29,7 +36,7 @@ class YoloxHead:
             raise ValueError(f"a YOLOX output at {width}x{height} is [{cells}, 5 + classes], not {list(output.shape)}")
         return int(output.shape[1]) - 5
 
-    def decode(self, outputs: Outputs, height: int, width: int) -> Rows:
+    def decode(self, outputs: Outputs, height: int, width: int) -> Found:
         (output,) = outputs
         best = output[:, 4] * output[:, 5:].max(axis=1)
         candidates = np.flatnonzero(best > self._confidence)
@@ -42,7 +49,8 @@ class YoloxHead:
         centre, half = (raw[:, :2] + grid[:, :2]) * stride, np.exp(raw[:, 2:4]) * stride * np.float32(0.5)
         boxes: NDArray[np.float32] = np.hstack([centre - half, centre + half])
         kept = nms(boxes, best[candidates], class_ids, self._iou, self._limit)
-        return np.column_stack([boxes[kept], best[candidates][kept], class_ids[kept]]).astype(np.float32, copy=False)
+        rows = np.column_stack([boxes[kept], best[candidates][kept], class_ids[kept]])
+        return Found(rows.astype(np.float32, copy=False))
 
     def _grid(self, height: int, width: int) -> NDArray[np.float32]:
         """float32 [cells, 3]: each cell's column, row and stride."""

@@ -90,7 +90,7 @@ def people(model: Path, data: Path) -> int:
     runtime.prepare(box.height, box.width)
     outputs = [output[0] for output in runtime.infer([slot])]
     check_head(head, runtime.info, outputs, box.height, box.width)
-    rows = head.decode(outputs, box.height, box.width)
+    rows = head.decode(outputs, box.height, box.width).rows
     boxes = box.to_source(rows[:, :4])
     assert (boxes[:, 2] > boxes[:, 0]).all()
     return [runtime.info.names[int(row[5])] for row in rows].count("person")
