@@ -76,6 +76,11 @@ class Detections:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether there are boxes only."""
+        return self.keypoints is None and self.corners is None and self.masks is None
+
     def to_supervision(self) -> sv.Detections:
         """The same for the ecosystem's annotators and zones.
 
