@@ -140,3 +140,8 @@ def _runs(text: NDArray[np.uint8]) -> NDArray[np.int64]:
         runs[count] = value + runs[count - 2] if count > 2 else value
         count += 1
     return runs[:count].copy()
+
+
+def warm_up() -> None:
+    """Compiles `to_source`, which takes a second the first time on a machine."""
+    to_source(Spans(np.zeros((1, 3), np.uint16), np.ones(1, np.int32)), Letterbox((1, 1), (1, 1), 0, 0, 1, 1))

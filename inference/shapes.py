@@ -36,49 +36,63 @@ def _spans_of(
     height: int, width: int,
 ) -> tuple[NDArray[np.uint16], NDArray[np.int32]]:  # fmt: skip
     _, rows, columns = prototypes.shape
+    row_of, row_share = _places(rows, height)
+    column_of, column_share = _places(columns, width)
     spans = np.empty((1024, 3), np.uint16)
     ends = np.empty(len(boxes), np.int32)
     count = 0
-    line = np.empty(rows, np.float32)
+    line = np.empty(rows + 1, np.float32)
     for n in range(len(boxes)):
         # A pixel is in the box when its left upper corner is.
         left, right = max(0, math.ceil(boxes[n, 0])), min(width, math.ceil(boxes[n, 2]))
         top, bottom = max(0, math.ceil(boxes[n, 1])), min(height, math.ceil(boxes[n, 3]))
         if left < right and top < bottom:
-            first_row, _, _ = _between(top, rows, height)
-            _, last_row, _ = _between(bottom - 1, rows, height)
-            first_column, _, _ = _between(left, columns, width)
-            _, last_column, _ = _between(right - 1, columns, width)
+            first_row, first_column = row_of[top], column_of[left]
+            last_row, last_column = min(row_of[bottom - 1] + 1, rows - 1), min(column_of[right - 1] + 1, columns - 1)
             mix = _mix(coefficients[n], prototypes, first_row, last_row + 1, first_column, last_column + 1)
             for x in range(left, right):
-                low, high, share = _between(x, columns, width)
-                for row in range(first_row, last_row + 1):
-                    here = mix[row - first_row]
-                    line[row] = here[low - first_column] * (1 - share) + here[high - first_column] * share
+                low, share = column_of[x] - first_column, column_share[x]
+                high = min(low + 1, last_column - first_column)
+                for row in range(len(mix)):
+                    line[row] = mix[row, low] * (1 - share) + mix[row, high] * share
+                line[len(mix)] = line[len(mix) - 1]  # below the last row it goes on
                 began = -1
-                for y in range(top, bottom + 1):
-                    inside = False
-                    if y < bottom:
-                        above, below, part = _between(y, rows, height)
-                        inside = line[above] * (1 - part) + line[below] * part > 0
-                    if inside and began < 0:
+                for y in range(top, bottom):
+                    row = row_of[y] - first_row
+                    inside = line[row] * (1 - row_share[y]) + line[row + 1] * row_share[y] > 0
+                    if inside == (began >= 0):
+                        continue
+                    if inside:
                         began = y
-                    elif not inside and began >= 0:
-                        if count == len(spans):
-                            spans = np.concatenate((spans, np.empty_like(spans)))
+                    else:
+                        spans = _with_room(spans, count)
                         spans[count, 0], spans[count, 1], spans[count, 2] = x, began, y
                         count += 1
                         began = -1
+                if began >= 0:
+                    spans = _with_room(spans, count)
+                    spans[count, 0], spans[count, 1], spans[count, 2] = x, began, bottom
+                    count += 1
         ends[n] = count
     return spans[:count].copy(), ends
 
 
 @numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
-def _between(pixel: int, cells: int, pixels: int) -> tuple[int, int, np.float32]:
-    """The two of `cells` that a pixel of `pixels` is interpolated from, and the second one's share."""
-    place = max(np.float32(0), (np.float32(pixel) + np.float32(0.5)) * np.float32(cells / pixels) - np.float32(0.5))
-    low = min(int(place), cells - 1)
-    return low, min(low + 1, cells - 1), np.float32(place - low)
+def _with_room(spans: NDArray[np.uint16], count: int) -> NDArray[np.uint16]:
+    """The spans, with room for one after the first `count`."""
+    return np.concatenate((spans, np.empty_like(spans))) if count == len(spans) else spans
+
+
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def _places(cells: int, pixels: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """For each pixel the first of the two cells that it is interpolated from, and the second one's share."""
+    first, share = np.empty(pixels, np.int32), np.empty(pixels, np.float32)
+    scale = np.float32(cells / pixels)
+    for pixel in range(pixels):
+        place = max(np.float32(0), (np.float32(pixel) + np.float32(0.5)) * scale - np.float32(0.5))
+        first[pixel] = min(int(place), cells - 1)
+        share[pixel] = place - np.float32(first[pixel])
+    return first, share
 
 
 @numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
@@ -89,7 +103,7 @@ def _mix(
     mix = np.zeros((bottom - top, right - left), np.float32)
     for k in range(len(coefficients)):
         weight = coefficients[k]
-        for row in range(top, bottom):
-            for column in range(left, right):
-                mix[row - top, column - left] += weight * prototypes[k, row, column]
+        for row in range(bottom - top):
+            for column in range(right - left):
+                mix[row, column] += weight * prototypes[k, top + row, left + column]
     return mix
