@@ -22,6 +22,7 @@ HEADS = {
     "pose": "inference.heads.pose:PoseHead",
     "obb": "inference.heads.obb:ObbHead",
     "yolox": "inference.heads.yolox:YoloxHead",
+    "yolox_raw": "inference.heads.yolox:YoloxRawHead",
     "rtdetr": "inference.heads.detr:RtDetrHead",
     "rtdetr_ranked": "inference.heads.detr:RtDetrRankedHead",
     "rfdetr": "inference.heads.detr:RfDetrHead",
@@ -45,6 +46,19 @@ class Head(Protocol):
     def decode(self, outputs: Outputs, height: int, width: int) -> Found:
         """What is in one picture, `height` x `width` as the model saw it; `limit` of the best at most, best first."""
         ...
+
+
+# Scores may be out of range by a rounding error of half precision.
+SCORE_TOLERANCE = 1e-2
+
+
+def check_scores(scores: NDArray[np.float32], mend: str = "export it with the sigmoid") -> None:
+    """
+    Raises:
+        ValueError: these are no probabilities.
+    """
+    if scores.size and not (scores.min() >= -SCORE_TOLERANCE and scores.max() <= 1 + SCORE_TOLERANCE):
+        raise ValueError(f"its scores lie between {scores.min():.3g} and {scores.max():.3g} instead of 0 and 1: {mend}")
 
 
 def check_head(head: Head, info: ModelInfo, outputs: Outputs, height: int, width: int) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.found import Found
-from inference.heads import Outputs
+from inference.heads import Outputs, check_scores
 
 if TYPE_CHECKING:
     from inference.model import ModelInfo
@@ -44,6 +44,7 @@ class RtDetrHead(_SetHead):
         (output,) = outputs
         if output.ndim != 2 or output.shape[1] < 5:
             raise ValueError(f"an RT-DETR output is [queries, 4 + classes], not {list(output.shape)}")
+        check_scores(output[:, 4:])
         return int(output.shape[1]) - 4
 
     def decode(self, outputs: Outputs, height: int, width: int) -> Found:
@@ -61,6 +62,7 @@ class RtDetrRankedHead(_SetHead):
         if len(outputs) != 1 or outputs[0].ndim != 2 or outputs[0].shape[1] != 6:
             shapes = [list(output.shape) for output in outputs]
             raise ValueError(f"a ranked RT-DETR output is [queries, 6], not {shapes}")
+        check_scores(outputs[0][:, 4])
 
     def decode(self, outputs: Outputs, height: int, width: int) -> Found:
         (output,) = outputs

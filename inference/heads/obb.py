@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.found import Found
-from inference.heads import Outputs
+from inference.heads import Outputs, check_scores
 from inference.heads.yolo import YoloHead
 from inference.rotated import corners_of, rotated_nms
 
@@ -29,6 +29,7 @@ class ObbHead(YoloHead):
         if len(outputs) != 1 or outputs[0].ndim != 2 or outputs[0].shape[0] < 6:
             shapes = [list(output.shape) for output in outputs]
             raise ValueError(f"an oriented-box output is [4 + classes + 1, anchors], not {shapes}")
+        check_scores(outputs[0][4:-1])
         return int(outputs[0].shape[0]) - 5
 
     def decode(self, outputs: Outputs, height: int, width: int) -> Found:

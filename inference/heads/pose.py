@@ -8,7 +8,7 @@ import numpy as np
 
 from inference.errors import ModelError
 from inference.found import Found
-from inference.heads import Outputs
+from inference.heads import Outputs, check_scores
 from inference.heads.yolo import YoloHead
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ class PoseHead(YoloHead):
         if len(outputs) != 1 or outputs[0].ndim != 2 or outputs[0].shape[0] <= more:
             shapes = [list(output.shape) for output in outputs]
             raise ValueError(f"a pose output is [{more} + classes, anchors], not {shapes}")
-        return int(outputs[0].shape[0]) - more
+        classes = int(outputs[0].shape[0]) - more
+        check_scores(outputs[0][4 : 4 + classes])
+        return classes
 
     def decode(self, outputs: Outputs, height: int, width: int) -> Found:
         (output,) = outputs

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.found import Found
-from inference.heads import Outputs
+from inference.heads import Outputs, check_scores
 from inference.heads.yolo import YoloHead
 from inference.shapes import spans_of
 
@@ -37,6 +37,7 @@ class SegmentHead(YoloHead):
         classes = int(outputs[0].shape[0]) - 4 - len(outputs[1])
         if classes < 1:
             raise ValueError(f"an output of {outputs[0].shape[0]} rows has none left for {len(outputs[1])} prototypes")
+        check_scores(outputs[0][4 : 4 + classes])
         return classes
 
     def decode(self, outputs: Outputs, height: int, width: int) -> Found:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.found import Found, Rows
-from inference.heads import Outputs
+from inference.heads import Outputs, check_scores
 from inference.nms import nms
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class YoloHead:
         if len(outputs) != 1 or outputs[0].ndim != 2 or outputs[0].shape[0] < 5:
             shapes = [list(output.shape) for output in outputs]
             raise ValueError(f"a YOLO output is [4 + classes, anchors], not {shapes}")
+        check_scores(outputs[0][4:])
         return int(outputs[0].shape[0]) - 4
 
     def decode(self, outputs: Outputs, height: int, width: int) -> Found:

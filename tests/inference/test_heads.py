@@ -54,13 +54,16 @@ def raw(name: str, found: Found) -> list[NDArray[np.float32]]:
         return [np.hstack([rows, np.concatenate([points, sure], axis=2).reshape(len(rows), POINTS * 3)]).T]
     if name == "obb":
         return [np.hstack([rows, np.zeros((len(rows), 1), np.float32)]).T]
-    if name == "yolox":
+    if name.startswith("yolox"):
         cells = np.zeros((80 * 80 + 40 * 40 + 20 * 20, 5 + 3), np.float32)
         for row in rows:
             column, line = int(row[0] // 8), int(row[1] // 8)
             offset = [row[0] / 8 - column, row[1] / 8 - line]
             size = np.log(np.maximum(row[2:4], 1e-9) / 8)
             cells[line * 80 + column] = [*offset, *size, 1.0, *row[4:]]
+        if name == "yolox_raw":
+            with np.errstate(divide="ignore"):
+                cells[:, 4:] = np.log(cells[:, 4:] / (1 - cells[:, 4:]))
         return [cells]
     rows[:, :4] /= 640
     if name == "rfdetr":
@@ -216,6 +219,29 @@ def test_a_model_whose_output_has_other_classes_than_it_names_is_refused(name: s
     if chosen.classes(outputs, 640, 640) is not None:
         with pytest.raises(ModelError, match="names 2 classes, but its output has 3"):
             check_head(chosen, replace(INFO[name], names=("person", "car")), outputs, 640, 640)
+
+
+@pytest.mark.parametrize("name", ["yolo", "yolox", "segment", "pose", "obb", "rtdetr", "rtdetr_ranked"])
+def test_scores_that_are_no_probabilities_are_refused(name: str) -> None:
+    """Logits multiply and compare like scores, and report a crowd where nobody is."""
+    outputs = raw(name, THREE)
+    for value in (1.0, 1.5, -3.0):
+        if name == "yolox":
+            outputs[0][7, 4] = value
+        elif name.startswith("rtdetr"):
+            outputs[0][1, 4] = value
+        else:
+            outputs[0][4, 1] = value
+        if value == 1.0:
+            check_head(head(name), INFO[name], outputs, 640, 640)
+            continue
+        with pytest.raises(ModelError, match=rf"does not fit the head '{name}': its scores lie between .*{value:g}"):
+            check_head(head(name), INFO[name], outputs, 640, 640)
+
+
+def test_probabilities_are_refused_where_logits_are_expected() -> None:
+    with pytest.raises(ModelError, match="past the sigmoid: say `head: yolox`"):
+        check_head(head("yolox_raw"), INFO["yolox_raw"], raw("yolox", THREE), 640, 640)
 
 
 @every_head

@@ -38,7 +38,7 @@ def write(model: Path, content: object) -> Path:
 def test_the_documented_sidecars_are_valid(title: str, tmp_path: Path) -> None:
     sidecar = read_sidecar(write(tmp_path / "model.onnx", documented(title)))
     assert sidecar is not None
-    assert sidecar.head == title.lower().replace("-", "")
+    assert sidecar.head.startswith(title.lower().replace("-", ""))
 
 
 def test_a_sidecar_goes_before_the_files_own_metadata(tmp_path: Path) -> None:
@@ -97,7 +97,14 @@ def people(model: Path, data: Path) -> int:
 
 
 def test_a_yolox_file_finds_people_with_its_sidecar(yolox: Path, data: Path) -> None:
-    assert people(write(yolox, documented("YOLOX")), data) >= 12
+    assert 25 <= people(write(yolox, documented("YOLOX")), data) <= 50  # some 30 are there; misread scores make 300
+
+
+def test_a_yolox_file_whose_scores_are_before_the_sigmoid_is_refused_as_one_with_scores(
+    yolox: Path, data: Path
+) -> None:
+    with pytest.raises(ModelError, match="instead of 0 and 1: say `head: yolox_raw`"):
+        people(write(yolox, documented("YOLOX") | {"head": "yolox"}), data)
 
 
 def test_a_yolox_file_without_a_sidecar_is_refused(yolox: Path) -> None:
