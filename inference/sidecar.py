@@ -34,6 +34,10 @@ class Sidecar(BaseModel):
         None, description="Of a pose model: how many keypoints, and values for each (x, y and perhaps a confidence)."
     )
 
+    self_test: bool = Field(
+        True, description="Whether to try at load if the model sees more when its pictures are made otherwise."
+    )
+
     @model_validator(mode="after")
     def _pose_has_keypoints(self) -> Sidecar:
         if (self.head == "pose") != (self.keypoints is not None):
