@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
@@ -42,11 +43,19 @@ def to_source(masks: Spans, letterbox: Letterbox) -> list[Mask]:
     """Masks from input pixels to source-frame pixels: a pixel is inside when its centre is, without interpolation."""
     width, height = letterbox.source
     gain_x, gain_y = letterbox.size[0] / width, letterbox.size[1] / height
-    runs, ends = _source_runs(masks.spans, masks.ends, letterbox.left, letterbox.top, gain_x, gain_y, width, height)
+    spans, mask_ends = _read_only(masks.spans), _read_only(masks.ends)
+    runs, ends = _source_runs(spans, mask_ends, letterbox.left, letterbox.top, gain_x, gain_y, width, height)
     text, text_ends = _compressed(runs, ends)
     characters = text.tobytes().decode("ascii")
     begins = [0, *text_ends[:-1].tolist()]
     return [Mask(height, width, characters[begin:end]) for begin, end in zip(begins, text_ends.tolist(), strict=False)]
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """The same, as it is when it comes in a message: compiled code is made anew, for seconds, for any other."""
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
 
 
 @numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]

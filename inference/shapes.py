@@ -26,7 +26,9 @@ def spans_of(
         boxes: float32 [N, 4], xyxy in input pixels.
         height, width: the input's size, pixels; up to 65535.
     """
-    spans, ends = _spans_of(coefficients, np.ascontiguousarray(prototypes), boxes, height, width)
+    # Compiled code is made anew, for seconds, for every layout of its arguments.
+    arrays = [np.require(array, np.float32, ("C", "W")) for array in (coefficients, prototypes, boxes)]
+    spans, ends = _spans_of(*arrays, height, width)
     return Spans(spans, ends)
 
 

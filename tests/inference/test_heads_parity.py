@@ -19,6 +19,7 @@ from inference.heads import check_head, load_head
 from inference.letterbox import Letterbox
 from inference.model import ModelInfo, describe
 from ingest.scene import photo_path
+from tests.untrained import liven
 
 IMAGE_SIZE = 320
 CANDIDATES = 150
@@ -40,7 +41,7 @@ class Theirs:
         torch.manual_seed(0)
         self.is_detr = "rtdetr" in architecture
         self.model = RTDETR(architecture) if self.is_detr else YOLO(architecture)
-        self._liven()
+        liven(self.model.model)
         self.raw: list[NDArray[np.float32]] = []
         self.confidence = 0.9
         self.results(photo("bus.jpg"))
@@ -55,23 +56,6 @@ class Theirs:
             return postprocess(preds, *more, **named)
 
         predictor.postprocess = noting
-
-    def _liven(self) -> None:
-        """Makes what the untrained network says differ from place to place: its activations are normalised by the
-        photographs', and the last convolution of each branch of its head speaks louder."""
-        import torch
-
-        network: Any = self.model.model
-        pictures = np.stack([cv2.resize(photo(name), (256, 256)) for name in ("bus.jpg", "zidane.jpg")])
-        for layer in network.modules():
-            if isinstance(layer, torch.nn.BatchNorm2d):
-                layer.momentum = 1.0
-        with torch.no_grad():
-            network.train()(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255)
-            for branch in ("cv2", "cv3", "cv4"):
-                for level in getattr(network.model[-1], branch, ()):
-                    level[-1].weight.mul_(2)
-        network.eval()
 
     def results(self, picture: NDArray[np.uint8]) -> Any:
         return self.model.predict(

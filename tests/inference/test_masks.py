@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,6 +19,8 @@ from inference.input import InputSpec
 from inference.letterbox import Letterbox
 from inference.masks import Mask, to_source
 from inference.shapes import spans_of
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def spans_from(masks: NDArray[np.bool_]) -> Spans:
@@ -89,6 +95,31 @@ def test_a_mask_goes_to_the_source_where_its_box_goes(source: tuple[int, int], f
     extent = [columns.min(), lines.min(), columns.max() + 1, lines.max() + 1]
     np.testing.assert_allclose(extent, letterbox.to_source(box)[0], atol=0.51)
     assert decoded.sum() == (extent[2] - extent[0]) * (extent[3] - extent[1])
+
+
+def test_what_was_compiled_beforehand_serves_all_that_comes() -> None:
+    """A worker or detector that compiles while frames wait is given up on."""
+    code = """
+import numpy as np
+from inference import heads, input, masks, model, shapes
+from inference.channel import Answer, Outcome, pack_answer, unpack_answer
+from inference.letterbox import Letterbox
+info = model.ModelInfo("toy", "0", ("a",), "segment", input.InputSpec(), 64, "none", "cpu", "fp32")
+head = heads.load_head(info, 0.5, 0.7, None, 300)
+masks.warm_up()
+compiled = (masks._source_runs, masks._compressed, shapes._spans_of)
+before = [len(one.signatures) for one in compiled]
+output, prototypes = np.ones((7, 5), np.float32), np.ones((2, 16, 16), np.float32)
+output[:4] = np.array([30, 30, 20, 20])[:, None]
+for _ in range(2):
+    found = head.decode([output, prototypes], 64, 64)
+    sent = unpack_answer(pack_answer(Answer(0, 0, Outcome.ANALYSED, 1, 1, 0.0, 0.0, found))).found
+    assert all(masks.to_source(part, Letterbox.fit(128, 128, 64)) for part in (found.masks, sent.masks))
+    output, prototypes = output.T.copy().T, np.broadcast_to(prototypes, prototypes.shape)
+    output.flags.writeable = False
+assert before == [len(one.signatures) for one in compiled] == [1, 1, 1], before
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def test_what_lies_in_the_padding_is_outside_of_the_frame() -> None:
