@@ -109,8 +109,8 @@ def test_the_same_objects_come_from_the_same_output(theirs: Theirs, name: str) -
     if expected.obb is not None:
         same_boxes(found, expected.obb)
         assert found.corners is not None
-        np.testing.assert_allclose(found.corners, expected.obb.xyxyxyxy.numpy(), atol=1)
-        np.testing.assert_allclose(found.boxes, expected.obb.xyxy.numpy().clip(0, limit), atol=1)
+        np.testing.assert_allclose(found.corners, expected.obb.xyxyxyxy.numpy(), atol=0.01)
+        np.testing.assert_allclose(found.boxes, expected.obb.xyxy.numpy().clip(0, limit), atol=0.01)
         return
     same_boxes(found, expected.boxes)
     np.testing.assert_allclose(found.boxes, expected.boxes.xyxy.numpy().clip(0, limit), atol=0.01)

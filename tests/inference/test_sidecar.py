@@ -59,12 +59,22 @@ def test_a_sidecar_goes_before_the_files_own_metadata(tmp_path: Path) -> None:
         ({"head": "yolox", "names": ["a"], "colour": "bgr"}, "colour: Extra inputs are not permitted"),
         ({"head": "yolox", "names": ["a"], "std": [1, 1]}, "std.2: Field required"),
         (["yolox"], "the file: Input should be"),
+        ({"head": "pose", "names": ["a"]}, "keypoints: [how many, 2 or 3] belongs to the head 'pose'"),
+        ({"head": "yolo", "names": ["a"], "keypoints": [17, 3]}, "keypoints: [how many, 2 or 3] belongs to the head"),
+        ({"head": "pose", "names": ["a"], "keypoints": [17, 4]}, "keypoints.1: Input should be 2 or 3"),
+        ({"head": "pose", "names": ["a"], "keypoints": [0, 3]}, "keypoints.0: Input should be greater than or equal"),
+        ({"head": "yolo", "names": ["a"], "self_test": "perhaps"}, "self_test: Input should be a valid boolean"),
     ],
 )
 def test_a_wrong_sidecar_is_refused_by_field(tmp_path: Path, content: object, said: str) -> None:
     with pytest.raises(ModelError, match=r"model\.onnx\.yaml") as refusal:
         read_sidecar(write(tmp_path / "model.onnx", content))
     assert said in str(refusal.value)
+
+
+def test_a_pose_models_sidecar_says_its_keypoints(tmp_path: Path) -> None:
+    model = write(tmp_path / "model.onnx", {"head": "pose", "names": ["person"], "keypoints": [17, 3]})
+    assert describe(model, {}).keypoints == (17, 3)
 
 
 def test_a_fixed_input_must_fit_the_stride(tmp_path: Path) -> None:
