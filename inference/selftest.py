@@ -89,7 +89,7 @@ class _View:
 
 
 def self_test(runtime: Runtime, budget_s: float = BUDGET_S) -> None:
-    """Tries a loaded model that is prepared for its probe size; takes `budget_s` and one inference at most.
+    """Tries a loaded model that is prepared for its probe size; takes `budget_s` and four inferences at most.
 
     Raises:
         ModelError: it sees clearly more when its pictures are made otherwise.
