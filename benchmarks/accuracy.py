@@ -57,7 +57,7 @@ def evaluate(config: DetectorConfig, folder: Path) -> Accuracy:
         slot = np.empty((box.height, box.width, 3), np.uint8)
         box.apply(picture, slot)  # type: ignore[arg-type]
         runtime.prepare(box.height, box.width)
-        rows = head.decode([output[0] for output in runtime.infer([slot])], box.height, box.width)
+        rows = head.decode([output[0] for output in runtime.infer([slot])], box.height, box.width).rows
         label = folder / "labels" / file.relative_to(folder / "images").with_suffix(".txt")
         truth = np.loadtxt(label, ndmin=2).reshape(-1, 5) if label.is_file() else np.zeros((0, 5))
         centre, half = truth[:, 1:3] * [width, height], truth[:, 3:5] * [width, height] / 2

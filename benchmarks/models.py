@@ -87,7 +87,7 @@ def timed(runtime: Runtime, slot: NDArray[np.uint8], seconds: float) -> tuple[fl
 def detections(runtime: Runtime, pictures: Slots) -> list[NDArray[np.float32]]:
     head = load_head(runtime.info, 0.25, 0.7, None, 300)
     height, width = pictures[0].shape[:2]
-    return [head.decode([output[0] for output in runtime.infer([picture])], height, width) for picture in pictures]
+    return [head.decode([output[0] for output in runtime.infer([picture])], height, width).rows for picture in pictures]
 
 
 def drift(found: list[NDArray[np.float32]], reference: list[NDArray[np.float32]]) -> float:

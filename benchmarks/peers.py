@@ -108,7 +108,7 @@ def check_same_detections(weights: Path, video: Path) -> int:
             slot = np.empty((box.height, box.width, 3), np.uint8)
             box.apply(picture, slot)
             runtime.prepare(box.height, box.width)
-            rows = head.decode([output[0] for output in runtime.infer([slot])], box.height, box.width)
+            rows = head.decode([output[0] for output in runtime.infer([slot])], box.height, box.width).rows
             ours = np.column_stack([box.to_source(rows[:, :4]), rows[:, 4:]])
             theirs = model.predict(picture, imgsz=INPUT, verbose=False)[0].boxes.data.cpu().numpy()
             for row in theirs:

@@ -42,8 +42,8 @@ def picture(scene: Scene, folder: Path) -> np.ndarray:
             slot = np.empty((box.height, box.width, 3), np.uint8)
             box.apply(image, slot)
             runtime.prepare(box.height, box.width)
-            rows = head.decode([output[0] for output in runtime.infer([slot])], box.height, box.width)
-            found = Detections(box.to_source(rows[:, :4]), rows[:, 4].copy(), rows[:, 5].astype(np.int32))
+            seen_in_slot = head.decode([output[0] for output in runtime.infer([slot])], box.height, box.width)
+            found = Detections.in_source(seen_in_slot, box)
             tracks = tracker.update(found, index * 1_000_000_000 // scene.fps)
             if index == last:
                 break

@@ -12,12 +12,17 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
-from numpy.typing import NDArray
+
+from inference.found import Found, Rows, Spans
 
 _HELLO = struct.Struct("<IQ")
 _FILLED = struct.Struct("<IIHH?fQQ")
 _ANSWER = struct.Struct("<IIBHHQff")
-MAX_MESSAGE_BYTES = 65536
+# Follows the rows where objects have more than a box: of how many, keypoints of each, whether corners, spans of masks.
+_DETAILS = struct.Struct("<HHHi")
+# At most 1000 boxes (`detector.max_detections`) take 24,026 bytes.
+MAX_DETAIL_BYTES = 96 * 1024
+MAX_MESSAGE_BYTES = 120 * 1024
 STUCK_PEER_S = 1.0
 
 
@@ -51,7 +56,7 @@ class Answer:
     """Detector to worker: the slot is yours again, and this was found.
 
     Attributes:
-        rows: float32 [N, 6]: x1, y1, x2, y2 in model-input pixels, score, class id.
+        found: what is in the picture, in model-input pixels; its details take `MAX_DETAIL_BYTES` at most.
         wait_s: from the message being sent to inference starting.
         infer_s: inference and decoding of the batch this frame was in.
     """
@@ -63,10 +68,7 @@ class Answer:
     seq: int
     wait_s: float
     infer_s: float
-    rows: NDArray[np.float32]
-
-
-NO_ROWS = np.zeros((0, 6), np.float32)
+    found: Found
 
 
 def pack_filled(message: Filled) -> bytes:
@@ -88,16 +90,49 @@ def unpack_filled(data: bytes) -> Filled:
 
 def pack_answer(answer: Answer) -> bytes:
     head = _ANSWER.pack(
-        answer.slot, answer.stream, answer.outcome, answer.batch, len(answer.rows), answer.seq, answer.wait_s,
+        answer.slot, answer.stream, answer.outcome, answer.batch, len(answer.found.rows), answer.seq, answer.wait_s,
         answer.infer_s,
     )  # fmt: skip
-    return head + np.ascontiguousarray(answer.rows, np.float32).tobytes()
+    rows = np.ascontiguousarray(answer.found.rows, np.float32).tobytes()
+    return head + rows if answer.found.is_plain else head + rows + _pack_details(answer.found)
 
 
 def unpack_answer(data: bytes) -> Answer:
     slot, stream, outcome, batch, count, seq, wait_s, infer_s = _ANSWER.unpack_from(data)
     rows = np.frombuffer(data, np.float32, count * 6, _ANSWER.size).reshape(count, 6)
-    return Answer(slot, stream, Outcome(outcome), batch, seq, wait_s, infer_s, rows)
+    end = _ANSWER.size + rows.nbytes
+    found = Found(rows) if end == len(data) else _unpack_details(rows, data, end)
+    return Answer(slot, stream, Outcome(outcome), batch, seq, wait_s, infer_s, found)
+
+
+def _pack_details(found: Found) -> bytes:
+    keypoints, corners, masks = found.keypoints, found.corners, found.masks
+    points = 0 if keypoints is None else keypoints.shape[1]
+    spans = -1 if masks is None else len(masks.spans)
+    parts = [_DETAILS.pack(found.detailed, points, corners is not None, spans)]
+    if keypoints is not None:
+        parts.append(np.ascontiguousarray(keypoints, np.float32).tobytes())
+    if corners is not None:
+        parts.append(np.ascontiguousarray(corners, np.float32).tobytes())
+    if masks is not None:
+        parts += [np.ascontiguousarray(masks.ends, np.int32).tobytes(), np.ascontiguousarray(masks.spans).tobytes()]
+    return b"".join(parts)
+
+
+def _unpack_details(rows: Rows, data: bytes, offset: int) -> Found:
+    count, points, has_corners, spans = _DETAILS.unpack_from(data, offset)
+    offset += _DETAILS.size
+    keypoints = corners = masks = None
+    if points:
+        keypoints = np.frombuffer(data, np.float32, count * points * 3, offset).reshape(count, points, 3)
+        offset += keypoints.nbytes
+    if has_corners:
+        corners = np.frombuffer(data, np.float32, count * 8, offset).reshape(count, 4, 2)
+        offset += corners.nbytes
+    if spans >= 0:
+        ends = np.frombuffer(data, np.int32, count, offset)
+        masks = Spans(np.frombuffer(data, np.uint16, spans * 3, offset + ends.nbytes).reshape(spans, 3), ends)
+    return Found(rows, keypoints, corners, masks)
 
 
 def send_hello(link: socket.socket, ring_fd: int, slots: int, slot_bytes: int) -> None:

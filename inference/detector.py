@@ -20,6 +20,7 @@ from inference import channel
 from inference.channel import Answer, Filled, Outcome
 from inference.cost import CostCurve, measure
 from inference.forecast import Forecast
+from inference.found import NOTHING, Found
 from inference.heads import Head
 from inference.metrics import DetectorMetrics
 from inference.runtimes import Runtime
@@ -204,8 +205,9 @@ class Detector:
             outputs = self.runtime.infer(pictures)
             inferred = time.monotonic_ns()
             height, width = batch[0].frame.height, batch[0].frame.width
-            rows = [
-                self._head.decode([output[index] for output in outputs], height, width) for index in range(len(batch))
+            found = [
+                self._fitting(self._head.decode([output[index] for output in outputs], height, width))
+                for index in range(len(batch))
             ]
         except Exception as error:  # whatever a runtime raises must reach the workers as an answer
             self._failed(batch, error)
@@ -215,12 +217,19 @@ class Detector:
         self._metrics.batch.observe(len(batch))
         self._metrics.infer.observe(infer_s)
         self._metrics.post.observe((time.monotonic_ns() - inferred) / 1e9)
-        for job, found in zip(batch, rows, strict=True):
+        for job, one in zip(batch, found, strict=True):
             wait_s = (began - job.frame.sent_ns) / 1e9
             self._metrics.wait.observe(wait_s)
             self._send(job.peer, Answer(
-                job.frame.slot, job.frame.stream, Outcome.ANALYSED, len(batch), job.frame.seq, wait_s, infer_s, found
+                job.frame.slot, job.frame.stream, Outcome.ANALYSED, len(batch), job.frame.seq, wait_s, infer_s, one
             ))  # fmt: skip
+
+    def _fitting(self, found: Found) -> Found:
+        """What an answer can carry: all boxes, and the details of the best of them."""
+        fitting = found.within(channel.MAX_DETAIL_BYTES)
+        if fitting is not found:
+            self._metrics.details_dropped.inc(found.detailed - fitting.detailed)
+        return fitting
 
     def _failed(self, batch: list[_Job], error: Exception) -> None:
         self._failures += 1
@@ -237,7 +246,7 @@ class Detector:
 
     def _answer(self, job: _Job, outcome: Outcome) -> None:
         frame = job.frame
-        self._send(job.peer, Answer(frame.slot, frame.stream, outcome, 0, frame.seq, 0.0, 0.0, channel.NO_ROWS))
+        self._send(job.peer, Answer(frame.slot, frame.stream, outcome, 0, frame.seq, 0.0, 0.0, NOTHING))
 
     def _send(self, peer: Peer, answer: Answer) -> None:
         try:

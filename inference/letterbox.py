@@ -91,6 +91,12 @@ class Letterbox:
         gains = np.float32(self.size[0] / self.source[0]), np.float32(self.size[1] / self.source[1])
         return _to_source(boxes, (self.left, self.top), gains, self.source)
 
+    def points_to_source(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Points [..., 2] x, y from input pixels to source-frame pixels; they may lie outside the frame."""
+        gains = np.array([self.size[0] / self.source[0], self.size[1] / self.source[1]], np.float32)
+        shifted: NDArray[np.float32] = (points - np.array([self.left, self.top], np.float32)) / gains
+        return shifted
+
 
 @compiled
 def _to_source(

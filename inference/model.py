@@ -36,6 +36,7 @@ class ModelInfo:
         input: what it expects of its pictures.
         image_size: longer side of the input, pixels.
         runtime, device, precision: what computes it, where, in which number format.
+        keypoints: of a pose model: how many, and values for each (x, y and perhaps a confidence).
     """
 
     name: str
@@ -47,6 +48,7 @@ class ModelInfo:
     runtime: str
     device: str
     precision: str
+    keypoints: tuple[int, int] | None = None
 
     def class_ids(self, names: list[str] | None) -> list[int] | None:
         """The ids of the named classes; None stands for all.
@@ -68,7 +70,9 @@ class ModelInfo:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ModelInfo:
-        return cls(**{**data, "names": tuple(data["names"]), "input": InputSpec.from_json(data["input"])})
+        names, keypoints = tuple(data["names"]), data.get("keypoints")
+        spec = InputSpec.from_json(data["input"])
+        return cls(**{**data, "names": names, "input": spec, "keypoints": tuple(keypoints) if keypoints else None})
 
 
 def cache_dir() -> Path:
@@ -155,6 +159,11 @@ class Described:
     names: tuple[str, ...]
     head: str
     input: InputSpec
+    keypoints: tuple[int, int] | None = None
+
+
+# Ultralytics' tasks that have a head here, beside `detect`, which has several.
+TASK_HEADS = {"segment": "segment", "pose": "pose", "obb": "obb"}
 
 
 def describe(path: Path, metadata: Mapping[str, str]) -> Described:
@@ -165,20 +174,43 @@ def describe(path: Path, metadata: Mapping[str, str]) -> Described:
     """
     sidecar = read_sidecar(path)
     if sidecar is not None:
-        return Described(tuple(sidecar.names), sidecar.head, sidecar.input())
+        return Described(tuple(sidecar.names), sidecar.head, sidecar.input(), sidecar.keypoints)
     missing = [key for key in ("task", "names", "stride") if not metadata.get(key)]
     if missing:
         raise ModelError(
             f"{path.name} does not say its {', '.join(missing)}: write a sidecar {sidecar_path(path).name} beside it "
             "(docs/models.md), or export it with Ultralytics (`yolo export format=onnx dynamic=True`), which does"
         )
-    if metadata["task"] != "detect":
-        raise ModelError(f"{path.name} is a {metadata['task']!r} model; only 'detect' models can be used")
+    task, end2end = metadata["task"], metadata.get("end2end", "False") == "True"
+    if task != "detect" and task not in TASK_HEADS:
+        raise ModelError(
+            f"{path.name} is a {task!r} model; only {', '.join(repr(known) for known in ('detect', *TASK_HEADS))} "
+            "models can be used"
+        )
+    if end2end and task != "detect":
+        raise ModelError(
+            f"{path.name} is an NMS-free {task!r} model, which has no head here: export it with `end2end=False`"
+        )
     try:
         names = ast.literal_eval(metadata["names"])
         ordered = tuple(str(names[index]) for index in range(len(names)))
-        spec = InputSpec(stride=int(float(metadata["stride"])))
+        stride = int(float(metadata["stride"]))
+        keypoints = _keypoints(metadata["kpt_shape"]) if task == "pose" else None
     except (ValueError, SyntaxError, TypeError, KeyError) as error:
         raise ModelError(f"{path.name}: its metadata cannot be understood: {error!r}") from None
-    end2end = metadata.get("end2end", "False") == "True"
-    return Described(ordered, "yolo_end2end" if end2end else "yolo", spec)
+    if metadata.get("head") == "RTDETRDecoder":
+        return Described(ordered, "rtdetr_ranked", InputSpec(stride=stride, fit="stretch"))
+    head = "yolo_end2end" if end2end else TASK_HEADS.get(task, "yolo")
+    return Described(ordered, head, InputSpec(stride=stride), keypoints)
+
+
+def _keypoints(shape: str) -> tuple[int, int]:
+    """How many keypoints, and values for each.
+
+    Raises:
+        ValueError, TypeError, SyntaxError: `shape` does not say so.
+    """
+    points, values = ast.literal_eval(shape)
+    if points < 1 or values not in (2, 3):
+        raise ValueError(f"kpt_shape {shape} is not [keypoints, 2 or 3]")
+    return int(points), int(values)

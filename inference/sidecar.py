@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from inference.errors import ModelError
 from inference.heads import HEADS
@@ -30,6 +30,19 @@ class Sidecar(BaseModel):
         description="Where the picture lies in the input: in the middle, top left, or stretched over it.",
     )
     fixed: tuple[int, int] | None = Field(None, description="Height and width of the only input the file takes.")
+    keypoints: tuple[Annotated[int, Field(ge=1)], Literal[2, 3]] | None = Field(
+        None, description="Of a pose model: how many keypoints, and values for each (x, y and perhaps a confidence)."
+    )
+
+    self_test: bool = Field(
+        True, description="Whether to try at load if the model sees more when its pictures are made otherwise."
+    )
+
+    @model_validator(mode="after")
+    def _pose_has_keypoints(self) -> Sidecar:
+        if (self.head == "pose") != (self.keypoints is not None):
+            raise ValueError("keypoints: [how many, 2 or 3] belongs to the head 'pose', and to no other")
+        return self
 
     def input(self) -> InputSpec:
         return InputSpec(self.stride, self.color, self.scale, self.mean, self.std, self.fit, self.fixed)

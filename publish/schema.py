@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from datetime import UTC, datetime
+from functools import partial
 from itertools import repeat
 from typing import Annotated, Any, Literal
 
@@ -47,14 +49,40 @@ class Model(Message):
         return cls(name=info.name, hash=info.hash, runtime=info.runtime)
 
 
+# A field that is not in the JSON when it is None; in C, as it is asked for every object.
+_ABSENT = partial(operator.is_, None)
+
+
+class MaskSeen(Message):
+    """An object's pixels, as `pycocotools.mask.decode` reads them: runs over the whole frame, down its columns."""
+
+    size: tuple[int, int] = Field(description="Height and width of the source frame")
+    counts: str = Field(description="COCO's compressed run lengths, outside first")
+
+
+Point = tuple[float, float]
+Keypoint = Annotated[
+    tuple[float, float, float], Field(description="x, y in pixels of the source frame, and the model's confidence")
+]
+
+
 class ObjectSeen(Message):
-    """One object in one frame. `track_id` is null for a box that belongs to no confirmed track."""
+    """One object in one frame. `track_id` is null for a box that belongs to no confirmed track.
+
+    `mask`, `keypoints` and `corners` are there only when the model finds such, the detector saw the object in this very
+    frame, and there was room for them.
+    """
 
     track_id: int | None = Field(description="Unique within stream and session")
     class_id: int
     class_name: str
     confidence: float = Field(ge=0, le=1)
     box: Box
+    mask: MaskSeen | None = Field(None, exclude_if=_ABSENT)
+    keypoints: list[Keypoint] | None = Field(None, exclude_if=_ABSENT, description="In the model's order")
+    corners: tuple[Point, Point, Point, Point] | None = Field(
+        None, exclude_if=_ABSENT, description="Of the oriented box, one way round; may lie outside of the frame"
+    )
 
 
 class FrameResult(Message):
@@ -136,6 +164,21 @@ def _rounded(values: NDArray[np.float32], digits: int) -> list[Any]:
     return values.astype(np.float64).round(digits).tolist()  # type: ignore[no-any-return]
 
 
+def _details(detections: Detections, row: int) -> dict[str, Any]:
+    """What is known of this detection beside its box, as fields of `ObjectSeen`."""
+    details: dict[str, Any] = {}
+    mask = detections.masks[row] if detections.masks is not None else None
+    if mask is not None:
+        details["mask"] = {"size": (mask.height, mask.width), "counts": mask.counts}
+    if detections.keypoints is not None and not np.isnan(detections.keypoints[row]).any():
+        points = detections.keypoints[row]
+        details["keypoints"] = [(*at, sure) for at, sure in zip(
+            _rounded(points[:, :2], 2), _rounded(points[:, 2], 4), strict=True)]  # fmt: skip
+    if detections.corners is not None and not np.isnan(detections.corners[row]).any():
+        details["corners"] = _rounded(detections.corners[row], 2)
+    return details
+
+
 def _score(value: float) -> float:
     return round(min(max(value, 0.0), 1.0), 4)
 
@@ -164,12 +207,16 @@ class Composer:
         class_ids = np.concatenate([tracks.class_ids, detections.class_ids[untracked]]).tolist()
         track_ids = [*tracks.track_ids.tolist(), *repeat(None, len(rows) - len(seen))]
         # One validation of plain values costs a third of one for each object.
-        objects = [
+        objects: list[dict[str, Any]] = [
             {"track_id": track_id, "class_id": class_id, "class_name": self._names[class_id], "confidence": score,
              "box": box}
             for track_id, class_id, score, box in zip(
                 track_ids, class_ids, _rounded(scores.clip(0, 1), 4), _rounded(boxes, 2), strict=True)
         ]  # fmt: skip
+        if not detections.is_plain:
+            for told, row in zip(objects, rows.tolist(), strict=True):
+                if row < found:
+                    told.update(_details(detections, row))
         return FrameResult(
             site=self._site,
             stream=frame.stream,

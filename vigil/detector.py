@@ -31,6 +31,8 @@ from inference.heads import check_head, load_head
 from inference.metrics import DetectorMetrics
 from inference.model import find_model
 from inference.runtimes import load_runtime, probe_size
+from inference.selftest import self_test
+from inference.sidecar import read_sidecar
 from publish.metrics import snapshot
 from vigil import logging
 from vigil.control import Control
@@ -55,6 +57,9 @@ def load(config: DetectorConfig, registry: CollectorRegistry) -> Detector:
     runtime.prepare(height, width)
     outputs = [output[0] for output in runtime.infer([np.zeros((height, width, 3), np.uint8)])]
     check_head(head, info, outputs, height, width)
+    sidecar = read_sidecar(path)
+    if sidecar is None or sidecar.self_test:
+        self_test(runtime)
     metrics = DetectorMetrics(registry)
     metrics.model.labels(info.name, info.hash, info.runtime, info.precision, info.device).set(1)
     return Detector(runtime, head, metrics, config.batch, config.max_wait)

@@ -6,7 +6,6 @@ import threading
 import time
 from collections import Counter
 
-import numpy as np
 import structlog
 
 from inference.channel import Answer, Outcome
@@ -128,11 +127,7 @@ class Stream:
         if self._tracker is None or self._lifecycle is None or self._composer is None:
             return  # the session was ended by `finish`
         frame = departed.frame
-        detections = Detections(
-            departed.letterbox.to_source(answer.rows[:, :4]),
-            np.ascontiguousarray(answer.rows[:, 4]),
-            answer.rows[:, 5].astype(np.int32),
-        )
+        detections = Detections.in_source(answer.found, departed.letterbox)
         began = time.perf_counter()
         tracks = self._tracker.update(detections, frame.pts_ns)
         events = self._lifecycle.update(frame, tracks)

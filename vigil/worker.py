@@ -24,6 +24,7 @@ import numpy as np
 import structlog
 import uvloop
 
+from inference import masks
 from inference.detections import Detections
 from inference.model import ModelInfo
 from ingest import shrink
@@ -190,6 +191,7 @@ class Worker:
 def _warm_up() -> None:
     """Loads and compiles what is slow to, while nobody waits for it."""
     shrink.warm_up()
+    masks.warm_up()
     tracker = new_tracker(TrackerConfig(), 25.0)
     box = Detections(np.array([[0, 0, 9, 9]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int32))
     for pts_ns in range(2):

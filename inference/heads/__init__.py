@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.errors import ModelError
+from inference.found import Found
 
 if TYPE_CHECKING:
     from inference.model import ModelInfo
@@ -17,20 +18,23 @@ if TYPE_CHECKING:
 HEADS = {
     "yolo": "inference.heads.yolo:YoloHead",
     "yolo_end2end": "inference.heads.yolo_end2end:YoloEnd2EndHead",
+    "segment": "inference.heads.segment:SegmentHead",
+    "pose": "inference.heads.pose:PoseHead",
+    "obb": "inference.heads.obb:ObbHead",
     "yolox": "inference.heads.yolox:YoloxHead",
+    "yolox_raw": "inference.heads.yolox:YoloxRawHead",
     "rtdetr": "inference.heads.detr:RtDetrHead",
+    "rtdetr_ranked": "inference.heads.detr:RtDetrRankedHead",
     "rfdetr": "inference.heads.detr:RfDetrHead",
 }
-
-Rows = NDArray[np.float32]
-"""[N, 6]: x1, y1, x2, y2 in input pixels, score, class id."""
-
 
 Outputs = Sequence[NDArray[np.float32]]
 """A model's raw outputs for one picture, in the file's order, without the batch dimension."""
 
 
 class Head(Protocol):
+    """Constructed as `Head(info, confidence, iou, class_ids, limit)`; raises ModelError when `info` says too little."""
+
     def classes(self, outputs: Outputs, height: int, width: int) -> int | None:
         """How many classes these outputs tell apart; None when they do not show it.
 
@@ -39,9 +43,22 @@ class Head(Protocol):
         """
         ...
 
-    def decode(self, outputs: Outputs, height: int, width: int) -> Rows:
-        """The boxes of one picture, `height` x `width` as the model saw it."""
+    def decode(self, outputs: Outputs, height: int, width: int) -> Found:
+        """What is in one picture, `height` x `width` as the model saw it; `limit` of the best at most, best first."""
         ...
+
+
+# Scores may be out of range by a rounding error of half precision.
+SCORE_TOLERANCE = 1e-2
+
+
+def check_scores(scores: NDArray[np.float32], mend: str = "export it with the sigmoid") -> None:
+    """
+    Raises:
+        ValueError: these are no probabilities.
+    """
+    if scores.size and not (scores.min() >= -SCORE_TOLERANCE and scores.max() <= 1 + SCORE_TOLERANCE):
+        raise ValueError(f"its scores lie between {scores.min():.3g} and {scores.max():.3g} instead of 0 and 1: {mend}")
 
 
 def check_head(head: Head, info: ModelInfo, outputs: Outputs, height: int, width: int) -> None:
@@ -64,5 +81,5 @@ def check_head(head: Head, info: ModelInfo, outputs: Outputs, height: int, width
 def load_head(info: ModelInfo, confidence: float, iou: float, class_ids: list[int] | None, limit: int) -> Head:
     """The head that the model names, reporting only `class_ids` (None: all)."""
     module, name = HEADS[info.head].split(":")
-    head: Head = getattr(import_module(module), name)(confidence, iou, class_ids, limit)
+    head: Head = getattr(import_module(module), name)(info, confidence, iou, class_ids, limit)
     return head

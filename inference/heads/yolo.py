@@ -2,37 +2,55 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.heads import Outputs, Rows
+from inference.found import Found, Rows
+from inference.heads import Outputs, check_scores
 from inference.nms import nms
 from ingest.compiled import compiled_nogil
+
+if TYPE_CHECKING:
+    from inference.model import ModelInfo
 
 
 class YoloHead:
     """Raw output float32 [4 + classes, anchors]: centre x, centre y, width, height in input pixels, then scores."""
 
-    def __init__(self, confidence: float, iou: float, class_ids: list[int] | None, limit: int) -> None:
+    def __init__(self, info: ModelInfo, confidence: float, iou: float, class_ids: list[int] | None, limit: int) -> None:
+        del info  # its output says how many classes there are
         self._confidence = np.float32(confidence)
         self._iou = iou
         self._class_ids = None if class_ids is None else np.array(class_ids, np.float32)
         self._limit = limit
-        self.decode([np.ones((5, 1), np.float32)], 32, 32)  # compiles it
+        YoloHead.decode(self, [np.ones((5, 1), np.float32)], 32, 32)  # compiles it
 
     def classes(self, outputs: Outputs, height: int, width: int) -> int:
         if len(outputs) != 1 or outputs[0].ndim != 2 or outputs[0].shape[0] < 5:
             shapes = [list(output.shape) for output in outputs]
             raise ValueError(f"a YOLO output is [4 + classes, anchors], not {shapes}")
+        check_scores(outputs[0][4:])
         return int(outputs[0].shape[0]) - 4
 
-    def decode(self, outputs: Outputs, height: int, width: int) -> Rows:
+    def decode(self, outputs: Outputs, height: int, width: int) -> Found:
         (output,) = outputs
-        rows, _ = strongest(output, len(output) - 4, self._confidence)
+        return Found(self._boxes(output, len(output) - 4)[0])
+
+    def _boxes(self, output: NDArray[np.float32], classes: int) -> tuple[Rows, NDArray[np.intp]]:
+        """What to report, and which anchors say so; the output may go on after the scores of its `classes`."""
+        rows, anchors = self._candidates(output, classes)
+        kept = nms(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int32), self._iou, self._limit)
+        return rows[kept], anchors[kept]
+
+    def _candidates(self, output: NDArray[np.float32], classes: int) -> tuple[Rows, NDArray[np.intp]]:
+        """As `_boxes`, with all that is good enough and of a wanted class."""
+        rows, anchors = strongest(output, classes, self._confidence)
         if self._class_ids is not None:
-            rows = rows[np.isin(rows[:, 5], self._class_ids)]
-        kept: Rows = rows[nms(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int32), self._iou, self._limit)]
-        return kept
+            wanted = np.isin(rows[:, 5], self._class_ids)
+            rows, anchors = rows[wanted], anchors[wanted]
+        return rows, anchors
 
 
 @compiled_nogil

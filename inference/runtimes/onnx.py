@@ -70,6 +70,7 @@ class OnnxRuntime:
             runtime="onnx",
             device="cuda" if on_gpu else "cpu",
             precision=precision,
+            keypoints=described.keypoints,
         )
         self.prepare(*probe_size(self._input))
 

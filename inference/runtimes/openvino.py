@@ -63,6 +63,7 @@ class OpenVinoRuntime:
             runtime="openvino",
             device="cpu",
             precision=probe.get_property("INFERENCE_PRECISION_HINT").get_type_name(),
+            keypoints=described.keypoints,
         )
 
     def prepare(self, height: int, width: int) -> None:
@@ -111,7 +112,7 @@ def _metadata(model: ov.Model) -> dict[str, str]:
     """What Ultralytics wrote into the ONNX file, or we into the converted one."""
     if not model.has_rt_info("framework"):
         return {}
-    keys = ("task", "names", "stride", "end2end")
+    keys = ("task", "names", "stride", "end2end", "head", "kpt_shape")
     return {key: model.get_rt_info(["framework", key]).astype(str) for key in keys
             if model.has_rt_info(["framework", key])}  # fmt: skip
 

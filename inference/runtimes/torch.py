@@ -28,7 +28,7 @@ def load_weights(path: Path) -> tuple[Any, dict[str, str]]:
     """The fused float32 network of an Ultralytics file, in evaluation mode, and its metadata.
 
     Raises:
-        ModelError: the file is not one of Ultralytics' detection models.
+        ModelError: the file is not one of Ultralytics' models.
     """
     try:
         model: Any = YOLO(str(path)).model
@@ -41,7 +41,10 @@ def load_weights(path: Path) -> tuple[Any, dict[str, str]]:
         "names": str(dict(model.names)),
         "stride": str(int(max(model.stride))),
         "end2end": str(bool(getattr(model, "end2end", False))),
+        "head": type(model.model[-1]).__name__,
     }
+    if metadata["task"] == "pose":
+        metadata["kpt_shape"] = str(list(model.model[-1].kpt_shape))
     return model.float().fuse(verbose=False).eval(), metadata
 
 
@@ -73,6 +76,7 @@ class TorchRuntime:
             runtime="torch",
             device=str(self._device),
             precision=precision,
+            keypoints=described.keypoints,
         )
         self.prepare(*probe_size(described.input))
 
@@ -83,7 +87,9 @@ class TorchRuntime:
         with self._lock, torch.inference_mode():
             batch = torch.from_numpy(np.stack(pictures)).to(self._device, non_blocking=True)
             rgb = batch.permute(0, 3, 1, 2).flip(1).to(self._dtype).div_(255)
-            return [self._model(rgb.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()]
+            raw = self._model(rgb.contiguous(memory_format=torch.channels_last))
+            outputs = raw if isinstance(raw, tuple) else (raw,)
+            return [output.float().cpu().numpy() for output in outputs]
 
 
 def _device(wanted: str) -> str:

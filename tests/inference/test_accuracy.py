@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from benchmarks.accuracy import evaluate
 from inference.config import DetectorConfig
+from tests.inference.test_sidecar import documented, write
 
 # `YOLO.predict` on the same images, scored the same way. Ultralytics' `val`, which pads pictures further and reports
 # several classes for one box, says 0.432.
@@ -22,3 +24,10 @@ def test_map_on_coco128_is_ultralytics(data: Path, precision: str, tolerance: fl
     accuracy = evaluate(config, data / "images" / "coco128")
     assert accuracy.images == 128
     assert accuracy.map50_95 == pytest.approx(ULTRALYTICS, abs=tolerance)
+
+
+def test_a_model_described_by_a_sidecar_is_as_accurate_as_its_data_says(data: Path, tmp_path: Path) -> None:
+    """0.332 is what comes with the weights, scored with several classes for one box."""
+    model = write(Path(shutil.copy(data / "weights" / "yolox_nano.onnx", tmp_path)), documented("YOLOX"))
+    config = DetectorConfig(model=str(model), runtime="openvino", device="cpu", precision="fp32")
+    assert evaluate(config, data / "images" / "coco128").map50_95 == pytest.approx(0.332, abs=0.006)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from inference import channel
 from inference.channel import Answer, Filled, Outcome
+from inference.found import Found, Spans
 from ingest.ring import Ring
 
 u16, u32, u64 = st.integers(0, 2**16 - 1), st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
@@ -31,25 +32,79 @@ def test_an_answer_arrives_as_sent(
     head: tuple[int, int, Outcome, int, int, float, float], found: list[tuple[float, ...]]
 ) -> None:
     rows = np.array(found, np.float32).reshape(-1, 6)
-    arrived = channel.unpack_answer(channel.pack_answer(Answer(*head, rows)))
+    arrived = channel.unpack_answer(channel.pack_answer(Answer(*head, Found(rows))))
     assert (
         arrived.slot, arrived.stream, arrived.outcome, arrived.batch, arrived.seq, arrived.wait_s, arrived.infer_s
     ) == head  # fmt: skip
     assert isinstance(arrived.outcome, Outcome)
-    assert arrived.rows.dtype == np.float32
-    assert np.array_equal(arrived.rows, rows)
+    assert arrived.found.rows.dtype == np.float32
+    assert np.array_equal(arrived.found.rows, rows)
 
 
 def test_the_largest_answer_fits_a_message() -> None:
     """`detector.max_detections` is at most 1000."""
-    answer = Answer(0, 0, Outcome.ANALYSED, 1, 1, 0.0, 0.0, np.ones((1000, 6), np.float32))
-    assert len(channel.pack_answer(answer)) <= channel.MAX_MESSAGE_BYTES
+    found = Found(np.ones((1000, 6), np.float32), keypoints=np.ones((1000, 17, 3), np.float32))
+    answer = Answer(0, 0, Outcome.ANALYSED, 1, 1, 0.0, 0.0, found.within(channel.MAX_DETAIL_BYTES))
+    packed = channel.pack_answer(answer)
+    assert len(packed) > 110_000
+    ours, theirs = pair()
+    with ours, theirs:
+        channel.send(ours, packed)
+        arrived = channel.unpack_answer(theirs.recv(channel.MAX_MESSAGE_BYTES)).found
+    assert len(arrived.rows) == 1000
+    assert arrived.detailed == channel.MAX_DETAIL_BYTES // (17 * 3 * 4)
+
+
+def test_a_plain_answer_is_its_rows_and_26_bytes_more() -> None:
+    answer = Answer(0, 0, Outcome.ANALYSED, 1, 1, 0.0, 0.0, Found(np.ones((7, 6), np.float32)))
+    assert len(channel.pack_answer(answer)) <= 7 * 24 + 32
+
+
+def spans(lengths: list[int]) -> Spans:
+    """Masks of so many spans each."""
+    table = np.arange(3 * sum(lengths), dtype=np.uint16).reshape(-1, 3)
+    return Spans(table, np.cumsum(lengths).astype(np.int32))
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+@pytest.mark.parametrize("parts", ["k", "c", "m", "kcm"])
+def test_details_arrive_as_sent(parts: str, count: int) -> None:
+    rng = np.random.default_rng(0)
+    found = Found(
+        rng.random((count, 6), np.float32),
+        keypoints=rng.random((count, 5, 3), np.float32) if "k" in parts else None,
+        corners=rng.random((count, 4, 2), np.float32) if "c" in parts else None,
+        masks=spans([2, 0, 5][:count]) if "m" in parts else None,
+    )
+    arrived = channel.unpack_answer(channel.pack_answer(Answer(1, 2, Outcome.ANALYSED, 1, 3, 0.0, 0.0, found))).found
+    assert np.array_equal(arrived.rows, found.rows)
+    for sent, come in ((found.keypoints, arrived.keypoints), (found.corners, arrived.corners)):
+        assert (sent is None) == (come is None)
+        assert sent is None or come is None or np.array_equal(sent, come)
+    assert (found.masks is None) == (arrived.masks is None)
+    if found.masks is not None and arrived.masks is not None:
+        assert np.array_equal(found.masks.spans, arrived.masks.spans)
+        assert np.array_equal(found.masks.ends, arrived.masks.ends)
+
+
+def test_what_does_not_fit_goes_from_the_weakest_object_on_and_boxes_stay() -> None:
+    found = Found(np.ones((3, 6), np.float32), masks=spans([10, 20, 30]))
+    exactly_two = (10 + 20) * 6 + 2 * 4
+    assert found.within(10_000) is found
+    for limit, left in ((exactly_two, 2), (exactly_two - 1, 1), (0, 0)):
+        fitting = found.within(limit)
+        assert (len(fitting.rows), fitting.detailed) == (3, left)
+        answer = Answer(0, 0, Outcome.ANALYSED, 1, 1, 0.0, 0.0, fitting)
+        arrived = channel.unpack_answer(channel.pack_answer(answer)).found
+        assert (len(arrived.rows), arrived.detailed) == (3, left)
+        assert arrived.masks is not None
+        assert len(arrived.masks.spans) == sum([10, 20, 30][:left])
 
 
 def test_rows_that_are_a_view_of_a_larger_table_are_packed_whole() -> None:
     table = np.arange(48, dtype=np.float32).reshape(4, 12)
-    answer = Answer(0, 0, Outcome.ANALYSED, 1, 1, 0.0, 0.0, table[::2, ::2])
-    assert np.array_equal(channel.unpack_answer(channel.pack_answer(answer)).rows, table[::2, ::2])
+    answer = Answer(0, 0, Outcome.ANALYSED, 1, 1, 0.0, 0.0, Found(table[::2, ::2]))
+    assert np.array_equal(channel.unpack_answer(channel.pack_answer(answer)).found.rows, table[::2, ::2])
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

@@ -55,8 +55,8 @@ def test_missing_metadata_is_named(absent: list[str], said: str) -> None:
 
 
 def test_a_model_of_another_task_is_refused() -> None:
-    with pytest.raises(ModelError, match="toy.onnx is a 'segment' model; only 'detect'"):
-        describe(FILE, GOOD | {"task": "segment"})
+    with pytest.raises(ModelError, match="toy.onnx is a 'classify' model; only 'detect'"):
+        describe(FILE, GOOD | {"task": "classify"})
 
 
 @pytest.mark.parametrize(

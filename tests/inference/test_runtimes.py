@@ -86,7 +86,7 @@ def test_the_starter_says_what_it_is_and_sees_people_before_a_bus() -> None:
     head = load_head(runtime.info, 0.3, 0.7, None, 300)
     seen = [
         runtime.info.names[int(row[5])]
-        for row in head.decode([runtime.infer([slot])[0][0]], letterbox.height, letterbox.width)
+        for row in head.decode([runtime.infer([slot])[0][0]], letterbox.height, letterbox.width).rows
     ]
     assert seen.count("person") >= 3
     assert "bus" in seen

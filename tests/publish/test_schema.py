@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import av
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from inference.detections import Detections
 from inference.input import InputSpec
+from inference.masks import Mask
 from inference.model import ModelInfo
 from ingest.clock import NS
 from ingest.frame import Frame
@@ -106,6 +108,41 @@ def test_a_frame_result_says_where_when_and_by_whom() -> None:
     assert told["config_rev"] == "cafe0123"
     assert told["clock"] == "arrival"
     assert datetime.fromisoformat(told["captured_at"]) == datetime(2023, 11, 14, 22, 13, 20, 123456, UTC)
+
+
+def detailed() -> Detections:
+    """Three objects with a mask, keypoints and corners each; those of the last did not fit into an answer."""
+    plain = detections(3)
+    keypoints = np.arange(3 * 2 * 3, dtype=np.float32).reshape(3, 2, 3) / 10
+    corners = np.arange(3 * 4 * 2, dtype=np.float32).reshape(3, 4, 2) - np.float32(1.23456)
+    keypoints[2] = corners[2] = np.nan
+    masks = (Mask(1080, 1920, "a"), Mask(1080, 1920, "b"), None)
+    return replace(plain, keypoints=keypoints, corners=corners, masks=masks)
+
+
+def test_details_are_those_of_the_tracks_own_detection_and_absent_where_there_are_none() -> None:
+    told = json.loads(result(detailed(), tracks((5, 1), (6, -1))).model_dump_json())["objects"]
+    tracked, coasting, untracked, dropped = told
+    assert tracked["track_id"] == 5
+    assert tracked["mask"] == {"size": [1080, 1920], "counts": "b"}
+    assert tracked["keypoints"] == [[0.6, 0.7, 0.8], [0.9, 1.0, 1.1]]
+    assert tracked["corners"][0] == [6.77, 7.77]
+    assert untracked["mask"]["counts"] == "a"
+    for plain in (coasting, dropped):
+        assert set(plain) == {"track_id", "class_id", "class_name", "confidence", "box"}
+
+
+def test_a_plain_object_is_told_as_it_was_before_there_were_details() -> None:
+    told = result(detections(1), Tracks.empty()).model_dump_json()
+    assert told.endswith(
+        '"objects":[{"track_id":null,"class_id":0,"class_name":"person","confidence":0.9,"box":[0.0,10.0,50.0,60.0]}]}'
+    )
+
+
+def test_a_detailed_result_is_read_back_unchanged() -> None:
+    told = result(detailed(), tracks((5, 1), (6, -1)))
+    assert told.objects[0].mask is not None
+    assert FrameResult.model_validate_json(told.model_dump_json()) == told
 
 
 def test_a_frame_result_is_read_back_unchanged() -> None:
