@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,8 +28,12 @@ class DetectorConfig(BaseModel):
         "is a GPU, onnx for others when `device` says cuda, else openvino.",
     )
     device: str = Field("auto", description="`cpu`, `cuda`, `cuda:1`, …; `auto`: the first GPU, else the CPU.")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="`auto`: the fastest the device computes natively (bf16 or fp16 where it can, else fp32)."
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field(
+        "auto", description="`auto`: the fastest the device computes natively (bf16 or fp16 where it can, else fp32). "
+        "`int8` wants a quantised file, or `calibration`.",
+    )  # fmt: skip
+    calibration: Path | None = Field(
+        None, description="A folder with pictures of what the cameras see; `int8` quantises the model on them, once."
     )
     batch: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = Field(
         "auto", description="At most this many frames in one inference; `auto`: as many as make frames cheaper on this "

@@ -126,9 +126,13 @@ def _resolve_paths(config: VigilConfig, folder: Path) -> VigilConfig:
         for name, stream in config.streams.items()
     }
     update: dict[str, Any] = {"streams": streams}
+    detector: dict[str, Any] = {}
     model = beside(Path(config.detector.model))
     if model.is_file():
-        update["detector"] = config.detector.model_copy(update={"model": str(model)})
+        detector["model"] = str(model)
+    if config.detector.calibration:
+        detector["calibration"] = beside(config.detector.calibration)
+    update["detector"] = config.detector.model_copy(update=detector)
     if config.nats.credentials:
         update["nats"] = config.nats.model_copy(update={"credentials": beside(config.nats.credentials)})
     if config.state_dir:
@@ -159,6 +163,9 @@ def _check(config: VigilConfig) -> list[Problem]:
             "config.file_missing", "detector.model", None, detector.model, "there is no such file",
             "give the path of a .pt or .onnx file, the name of an Ultralytics model, `starter` or `auto`",
         ))  # fmt: skip
+    if detector.calibration and not detector.calibration.is_dir():
+        value = str(detector.calibration)
+        problems.append(Problem("config.file_missing", "detector.calibration", None, value, "there is no such folder"))
     if config.nats.credentials and not config.nats.credentials.is_file():
         value = str(config.nats.credentials)
         problems.append(Problem("config.file_missing", "nats.credentials", None, value, "there is no such file"))
