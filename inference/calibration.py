@@ -55,5 +55,5 @@ class Calibration:
                 raise ModelError(f"detector.calibration: {file} cannot be read as a picture; remove or replace it")
             box = Letterbox.fit(picture.shape[1], picture.shape[0], image_size, spec)
             slot = np.empty((box.height, box.width, 3), np.uint8)
-            box.apply(picture, slot)  # type: ignore[arg-type]
+            box.apply(picture, slot)
             yield spec.blob([slot])

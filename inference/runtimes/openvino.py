@@ -67,7 +67,7 @@ class OpenVinoRuntime:
             image_size=config.image_size,
             runtime="openvino",
             device="cpu",
-            precision="int8" if is_int8 else probe.get_property("INFERENCE_PRECISION_HINT").get_type_name(),
+            precision="int8" if is_int8 else _precision(probe),
         )
 
     def prepare(self, height: int, width: int) -> None:
@@ -110,6 +110,12 @@ class OpenVinoRuntime:
         if (height, width) not in requests:
             requests[height, width] = self._compiled[height, width].create_infer_request()
         return requests[height, width]
+
+
+def _precision(compiled: ov.CompiledModel) -> str:
+    """The number format that OpenVINO chose, as the config would name it."""
+    chosen = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    return next((name for name, theirs in PRECISIONS.items() if theirs == chosen), chosen)
 
 
 def _metadata(model: ov.Model) -> dict[str, str]:

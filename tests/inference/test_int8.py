@@ -103,7 +103,10 @@ def test_a_quantised_file_needs_no_pictures(pictures: Path, tmp_path: Path) -> N
             return next(inputs, None)
 
     path = tmp_path / "quantised.onnx"
-    quant.quantize_static(STARTER, path, Reader(), quant.QuantFormat.QDQ, op_types_to_quantize=["Conv"])
+    quant.quantize_static(
+        STARTER, path, Reader(), quant.QuantFormat.QDQ, op_types_to_quantize=["Conv"],
+        activation_type=quant.QuantType.QInt8, extra_options={"ActivationSymmetric": True},
+    )  # fmt: skip
     assert load("int8", path=path).info.precision == "int8"
     # What is quantised stays so, whatever the rest is computed in.
     assert load("fp32", path=path).info.precision == "int8"

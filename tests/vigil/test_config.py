@@ -289,13 +289,18 @@ def test_a_missing_model_file_is_told() -> None:
     assert (problem.code, problem.path) == ("config.file_missing", "detector.model")
 
 
+def test_a_missing_calibration_folder_is_told() -> None:
+    problem = the_problem(f"detector: {{calibration: pictures}}\nstreams: {{gate: {{url: '{CAMERA}'}}}}")
+    assert (problem.code, problem.path) == ("config.file_missing", "detector.calibration")
+
+
 def test_relative_paths_begin_at_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "site"
     folder.mkdir()
     for name in ("clip.mp4", "mine.onnx", "user.creds"):
         (folder / name).touch()
     (folder / "vigil.yaml").write_text(
-        "detector: {model: mine.onnx}\nnats: {credentials: user.creds}\nstate_dir: state\n"
+        "detector: {model: mine.onnx, calibration: .}\nnats: {credentials: user.creds}\nstate_dir: state\n"
         "streams: {gate: {url: clip.mp4}, door: {url: ./clip.mp4}}\n"
     )
     monkeypatch.chdir(tmp_path)
@@ -303,6 +308,7 @@ def test_relative_paths_begin_at_the_config(tmp_path: Path, monkeypatch: pytest.
     assert config.streams["gate"].file_path == folder / "clip.mp4"
     assert config.streams["door"].file_path == folder / "clip.mp4"
     assert Path(config.detector.model) == folder / "mine.onnx"
+    assert config.detector.calibration == folder
     assert config.nats.credentials == folder / "user.creds"
     assert config.state_folder == folder / "state"
 
