@@ -24,8 +24,8 @@ class DetectorConfig(BaseModel):
     )
     runtime: str = Field(
         "auto",
-        description=f"One of {', '.join(RUNTIMES)}, `module:Class`, or `auto`: torch for .pt files when there "
-        "is a GPU, onnx for others when `device` says cuda, else openvino.",
+        description=f"One of {', '.join(RUNTIMES)}, `module:Class`, or `auto`: the fastest that is installed and can "
+        "compute the model on the device, measured once.",
     )
     device: str = Field("auto", description="`cpu`, `cuda`, `cuda:1`, …; `auto`: the first GPU, else the CPU.")
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field(
