@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 RUNTIMES = {
     "openvino": "inference.runtimes.openvino:OpenVinoRuntime",
     "onnx": "inference.runtimes.onnx:OnnxRuntime",
+    "tensorrt": "inference.runtimes.tensorrt:TensorRtRuntime",
     "torch": "inference.runtimes.torch:TorchRuntime",
 }
 

@@ -118,6 +118,18 @@ def _precision(compiled: ov.CompiledModel) -> str:
     return next((name for name, theirs in PRECISIONS.items() if theirs == chosen), chosen)
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """What Ultralytics wrote into an ONNX file.
+
+    Raises:
+        ModelError: OpenVINO cannot read the file.
+    """
+    try:
+        return _metadata(ov.Core().read_model(path))
+    except RuntimeError as error:
+        raise ModelError(f"OpenVINO cannot read {path}: {_first_line(error)}") from None
+
+
 def _metadata(model: ov.Model) -> dict[str, str]:
     """What Ultralytics wrote into the ONNX file, or we into the converted one."""
     if not model.has_rt_info("framework"):
