@@ -15,6 +15,7 @@ from typing import Any
 
 from inference.errors import ModelError
 from inference.input import InputSpec
+from inference.runtimes.triton_model import is_triton
 from inference.sidecar import read_sidecar, sidecar_path
 
 STARTER = Path(__file__).parent / "starter" / "starter.onnx"
@@ -85,6 +86,8 @@ def find_model(model: str) -> tuple[Path, str]:
     Raises:
         ModelError: there is no such file and it cannot be downloaded.
     """
+    if is_triton(model):
+        return Path(model), "on a Triton server"
     if model == "starter":
         return _starter(), "the starter detector was asked for"
     if model != "auto":

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic_core import ErrorDetails
 
 from inference.config import DetectorConfig
+from inference.runtimes.triton_model import is_triton
 from ingest.config import SourceConfig
 from ingest.redact import redact
 from publish.config import STREAM_ID, HttpConfig, LogConfig, NatsConfig
@@ -132,6 +133,9 @@ def _resolve_paths(config: VigilConfig, folder: Path) -> VigilConfig:
         detector["model"] = str(model)
     if config.detector.calibration:
         detector["calibration"] = beside(config.detector.calibration)
+    if config.detector.triton.sidecar:
+        sidecar = beside(config.detector.triton.sidecar)
+        detector["triton"] = config.detector.triton.model_copy(update={"sidecar": sidecar})
     update["detector"] = config.detector.model_copy(update=detector)
     if config.nats.credentials:
         update["nats"] = config.nats.model_copy(update={"credentials": beside(config.nats.credentials)})
@@ -158,7 +162,8 @@ def _check(config: VigilConfig) -> list[Problem]:
                 Problem("config.conflict", f"{path}.{field}", None, None, "only files have it", "remove it")
             )
     detector = config.detector
-    if ("/" in detector.model or detector.model.endswith(".onnx")) and not Path(detector.model).is_file():
+    names_a_file = ("/" in detector.model or detector.model.endswith(".onnx")) and not is_triton(detector.model)
+    if names_a_file and not Path(detector.model).is_file():
         problems.append(Problem(
             "config.file_missing", "detector.model", None, detector.model, "there is no such file",
             "give the path of a .pt or .onnx file, the name of an Ultralytics model, `starter` or `auto`",
@@ -166,6 +171,9 @@ def _check(config: VigilConfig) -> list[Problem]:
     if detector.calibration and not detector.calibration.is_dir():
         value = str(detector.calibration)
         problems.append(Problem("config.file_missing", "detector.calibration", None, value, "there is no such folder"))
+    if detector.triton.sidecar and not detector.triton.sidecar.is_file():
+        value = str(detector.triton.sidecar)
+        problems.append(Problem("config.file_missing", "detector.triton.sidecar", None, value, "there is no such file"))
     if config.nats.credentials and not config.nats.credentials.is_file():
         value = str(config.nats.credentials)
         problems.append(Problem("config.file_missing", "nats.credentials", None, value, "there is no such file"))

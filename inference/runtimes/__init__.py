@@ -23,6 +23,7 @@ RUNTIMES = {
     "onnx": "inference.runtimes.onnx:OnnxRuntime",
     "tensorrt": "inference.runtimes.tensorrt:TensorRtRuntime",
     "torch": "inference.runtimes.torch:TorchRuntime",
+    "triton": "inference.runtimes.triton:TritonRuntime",
 }
 
 # Side of the square that a runtime tries at load, in strides: NMS-free heads pick 300 boxes and need that many cells.

@@ -19,6 +19,7 @@ import structlog
 from inference.errors import ModelError
 from inference.letterbox import Letterbox
 from inference.model import cache_dir, weights_hash
+from inference.runtimes.triton_model import is_triton
 from inference.sidecar import sidecar_path
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def choose(path: Path, config: DetectorConfig) -> Runtime:
     """
     from inference.runtimes import load_named
 
-    if config.model.startswith("triton://"):
+    if is_triton(config.model):
         return load_named("triton", path, config)
     failures: list[ModelError] = []
     for device in devices(config.device):
