@@ -39,8 +39,8 @@ class DetectorConfig(BaseModel):
     model: str = Field(
         "auto",
         description="Path of a `.pt` or `.onnx` file with Ultralytics metadata or a sidecar, the name of an "
-        "Ultralytics model to download, or `triton://host:8001/model[/version]`. `auto`: yolo11n.pt when it is here or can "
-        "be had within 10 s, else the starter that ships with Vigil.",
+        "Ultralytics model to download, or `triton://host:8001/model[/version]`. `auto`: yolo11n.pt when it is here or "
+        "can be had within 10 s, else the starter that ships with Vigil.",
         min_length=1,
     )
     runtime: str = Field(

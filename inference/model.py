@@ -147,8 +147,16 @@ def download(name: str, deadline_s: float) -> Path:
 
 
 def weights_hash(path: Path) -> str:
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()[:16]
+    """First 16 hex digits of the SHA-256 of a weights file.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as f:
+            return hashlib.file_digest(f, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise ModelError(f"detector.model: {path} cannot be read: {error.strerror}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -309,7 +309,8 @@ def test_relative_paths_begin_at_the_config(tmp_path: Path, monkeypatch: pytest.
     for name in ("clip.mp4", "mine.onnx", "user.creds"):
         (folder / name).touch()
     (folder / "vigil.yaml").write_text(
-        "detector: {model: mine.onnx, calibration: ., triton: {sidecar: clip.mp4}}\nnats: {credentials: user.creds}\nstate_dir: state\n"
+        "detector: {model: mine.onnx, calibration: ., triton: {sidecar: clip.mp4}}\n"
+        "nats: {credentials: user.creds}\nstate_dir: state\n"
         "streams: {gate: {url: clip.mp4}, door: {url: ./clip.mp4}}\n"
     )
     monkeypatch.chdir(tmp_path)
