@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from inference.errors import ModelError
 from inference.model import cache_dir
 from inference.runtimes.torch import load_weights
 
@@ -26,12 +28,14 @@ def exported(path: Path, digest: str, precision: str) -> tuple[Path, dict[str, s
     coordinates want more digits than half precision has.
 
     Raises:
-        ModelError: the file is not one of Ultralytics' detection models.
+        ModelError: the file is not one of Ultralytics' detection models, or the onnx package is not installed.
     """
     target = cache_dir() / f"{path.stem}-{digest}-{precision}.onnx"
     described = target.with_suffix(".json")
     if target.is_file() and described.is_file():
         return target, json.loads(described.read_text())
+    if find_spec("onnx") is None:
+        raise ModelError(f"{path.name} has to be exported, which needs ONNX: pip install 'vigil-video[tensorrt]'")
     model, metadata = load_weights(path)
     head = model.model[-1]
     head.export, head.format, head.dynamic = True, "onnx", True

@@ -34,6 +34,8 @@ except ImportError as error:
 log = structlog.get_logger()
 
 RETRY_S = 0.1
+# A server may optimise for a new size when it first sees it.
+PREPARE_S = 60.0
 AWAY = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED")
 CHANNEL = [
     ("grpc.max_send_message_length", -1),
@@ -99,12 +101,14 @@ class TritonRuntime:
         """Two requests: one learns how large outputs are, the other goes the way that all will go."""
         picture = np.zeros((height, width, 3), np.uint8)
         blob = self.info.input.blob([picture]).astype(self._dtype, copy=False)
+        self._threads.timeout = PREPARE_S
         try:
-            outputs = self._plain(blob)
+            self._output_bytes[height, width] = [output.nbytes for output in self._plain(blob)]
+            self.infer([picture] * self.max_batch)
         except InferenceServerException as error:
             raise ModelError(f"{self._address} cannot take pictures of {width}x{height}: {_words(error)}") from None
-        self._output_bytes[height, width] = [output.nbytes for output in outputs]
-        self.infer([picture] * self.max_batch)
+        finally:
+            self._threads.timeout = self._settings.timeout
 
     def infer(self, pictures: Sequence[NDArray[np.uint8]]) -> Outputs:
         blob = self.info.input.blob(pictures).astype(self._dtype, copy=False)
@@ -161,7 +165,7 @@ class TritonRuntime:
         Raises:
             InferenceServerException: it said no, or nothing in time.
         """
-        ends = time.monotonic() + self._settings.timeout
+        ends = time.monotonic() + getattr(self._threads, "timeout", self._settings.timeout)
         while True:
             try:
                 answer = method(*args, client_timeout=max(RETRY_S, ends - time.monotonic()))

@@ -222,3 +222,10 @@ def test_no_runtime_is_forgotten() -> None:
 def test_the_documented_runtime_is_short(documented: str) -> None:
     (code,) = re.findall(r"```python\n(# my_runtimes.py.*?)```", DOCS.read_text(), re.DOTALL)
     assert len([line for line in code.splitlines() if line.strip()]) <= 20
+
+
+def test_the_documented_configs_are_valid() -> None:
+    configs = [
+        yaml.safe_load(text)["detector"] for text in re.findall(r"```yaml\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    ]
+    assert [DetectorConfig.model_validate(config).precision for config in configs] == ["int8", "auto"]

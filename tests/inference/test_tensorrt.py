@@ -26,7 +26,7 @@ from inference.config import DetectorConfig
 from inference.errors import ModelError
 from inference.input import InputSpec
 from inference.model import STARTER, weights_hash
-from inference.runtimes import load_runtime, tensorrt
+from inference.runtimes import load_runtime, tensorrt, torch_export
 from inference.runtimes.tensorrt import TensorRtRuntime
 from inference.runtimes.tensorrt_engine import Gpu, Profile, engine_path
 from inference.runtimes.torch_export import exported
@@ -129,6 +129,13 @@ def test_weights_are_exported_once(weights: Path, monkeypatch: pytest.MonkeyPatc
     assert exported(weights, weights_hash(weights), "fp32") == (first, said)
     assert first.stat().st_mtime_ns == made
     assert {file.suffix for file in first.parent.iterdir()} == {".onnx", ".json"}
+
+
+def test_without_onnx_nothing_can_be_exported(weights: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(torch_export, "find_spec", lambda module: None)
+    with pytest.raises(ModelError, match=r"yolov8n.pt has to be exported.*pip install 'vigil-video\[tensorrt\]'"):
+        exported(weights, weights_hash(weights), "fp32")
 
 
 # -- the runtime, on a stand-in
