@@ -1,6 +1,6 @@
 """Mean average precision of a model through our own path, on images labelled in YOLO's format.
 
-`python -m benchmarks.accuracy MODEL [--images FOLDER] [--runtime openvino] [--precision fp32]`
+`python -m benchmarks.accuracy MODEL [--images FOLDER] [--runtime openvino] [--precision fp32] [--calibration FOLDER]`
 
 Letterbox, runtime, head and NMS are the service's; matching and averaging are Ultralytics' own metric code, with the
 settings of its `val`: confidence 0.001, IoU 0.7, 300 boxes at most.
@@ -101,9 +101,11 @@ def main(
     images: Annotated[Path | None, typer.Option(help="A folder with images/ and labels/; default: coco128.")] = None,
     runtime: Annotated[str, typer.Option()] = "openvino",
     precision: Annotated[str, typer.Option()] = "fp32",
+    calibration: Annotated[Path | None, typer.Option(help="A folder with pictures, for int8.")] = None,
 ) -> None:
     config = DetectorConfig.model_validate({
         "model": str(model or data_folder() / "weights" / "yolov8n.pt"), "runtime": runtime, "precision": precision,
+        "calibration": calibration,
     })  # fmt: skip
     result = evaluate(config, images or data_folder() / "images" / "coco128")
     Console().print(asdict(result))

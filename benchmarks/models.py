@@ -19,6 +19,7 @@ import av
 import numpy as np
 import typer
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -32,7 +33,7 @@ from inference.letterbox import Letterbox
 from inference.runtimes import RUNTIMES, Runtime, load_runtime
 
 SIZES = (320, 416, 640)
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 DRIFT_FRAMES = 5
 BOX_TOLERANCE_PX = 4.0
 
@@ -105,14 +106,17 @@ def measure(weights: Path, seconds: float) -> list[Row]:
     for image_size in SIZES:
         reference = None
         for runtime_name, precision in track(
-            [(runtime, precision) for runtime in RUNTIMES for precision in PRECISIONS],
+            [(runtime, precision) for runtime in RUNTIMES if runtime != "triton" for precision in PRECISIONS],
             f"{image_size} px",
             transient=True,
         ):
-            config = DetectorConfig(runtime=runtime_name, precision=precision, image_size=image_size, device="auto")
             try:
+                config = DetectorConfig.model_validate({
+                    "runtime": runtime_name, "precision": precision, "image_size": image_size,
+                    "calibration": data_folder() / "images" / "coco128" / "images",
+                })  # fmt: skip
                 runtime = load_runtime(weights, config)
-            except ModelError as error:
+            except (ModelError, ValidationError) as error:
                 refused.add(f"{runtime_name} {precision}: {error}")
                 continue
             pictures = slots(image_size, runtime)

@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from inference.errors import ModelError
 from inference.runtimes import RUNTIMES
+from inference.runtimes.triton_model import Address, is_triton
+from ingest.redact import redact
+
+
+class TritonConfig(BaseModel):
+    """How a model on a Triton server is used."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sidecar: Path | None = Field(
+        None, description="The model's sidecar (docs/models.md), where its configuration on the server does not say "
+        "what it is.",
+    )  # fmt: skip
+    timeout: float = Field(
+        2.0, gt=0, le=8, description="Seconds for an answer, or for the server to come back; then the frames are lost."
+    )
+    shared_memory: bool = Field(
+        False, description="Pictures and outputs go through shared memory: for a server on this machine that has the "
+        "same /dev/shm.",
+    )  # fmt: skip
 
 
 class DetectorConfig(BaseModel):
@@ -16,22 +38,26 @@ class DetectorConfig(BaseModel):
 
     model: str = Field(
         "auto",
-        description="Path of a `.pt` or `.onnx` file with Ultralytics metadata or a sidecar, or the name of an "
-        "Ultralytics model to download. `auto`: yolo11n.pt when it is here or can be had within 10 s, else the starter "
-        "that ships with Vigil.",
+        description="Path of a `.pt` or `.onnx` file with Ultralytics metadata or a sidecar, the name of an "
+        "Ultralytics model to download, or `triton://host:8001/model[/version]`. `auto`: yolo11n.pt when it is here or "
+        "can be had within 10 s, else the starter that ships with Vigil.",
         min_length=1,
     )
     runtime: str = Field(
         "auto",
-        description=f"One of {', '.join(RUNTIMES)}, `module:Class`, or `auto`: torch for .pt files when there "
-        "is a GPU, onnx for others when `device` says cuda, else openvino.",
+        description=f"One of {', '.join(RUNTIMES)}, `module:Class`, or `auto`: the fastest that is installed and can "
+        "compute the model on the device, measured once.",
     )
     device: str = Field("auto", description="`cpu`, `cuda`, `cuda:1`, …; `auto`: the first GPU, else the CPU.")
     devices: list[str] | None = Field(
         None, min_length=1, description="Several devices instead: a detector on each, and the streams spread over them."
     )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="`auto`: the fastest the device computes natively (bf16 or fp16 where it can, else fp32)."
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field(
+        "auto", description="`auto`: the fastest the device computes natively (bf16 or fp16 where it can, else fp32). "
+        "`int8` wants a quantised file, or `calibration`.",
+    )  # fmt: skip
+    calibration: Path | None = Field(
+        None, description="A folder with pictures of what the cameras see; `int8` quantises the model on them, once."
     )
     batch: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = Field(
         "auto", description="At most this many frames in one inference; `auto`: as many as make frames cheaper on this "
@@ -50,9 +76,22 @@ class DetectorConfig(BaseModel):
     iou: float = Field(0.7, gt=0, le=1, description="Boxes of one class that overlap more than this are merged (NMS).")
     classes: list[str] | None = Field(None, description="Names of the classes to report; default: all of the model's.")
     max_detections: int = Field(300, ge=1, le=1000, description="At most this many boxes per frame.")
+    triton: TritonConfig = Field(TritonConfig(), description="For a model on a Triton server.")
 
     @model_validator(mode="after")
-    def _one_way_to_say_it(self) -> Self:
+    def _goes_together(self) -> Self:
         if self.devices and self.device != "auto":
             raise ValueError("`device` is for one, `devices` for several; set one of them")
+        if is_triton(self.model):
+            try:
+                Address.parse(self.model)
+            except ModelError as error:
+                raise ValueError(str(error)) from None
+        if is_triton(self.model) != (self.runtime == "triton") and self.runtime in RUNTIMES:
+            raise ValueError(
+                f"runtime {self.runtime!r} and model {redact(self.model)!r} do not go together: `triton` is for models "
+                "like triton://host:8001/name, and they for it"
+            )
+        if (self.runtime, self.precision) == ("torch", "int8"):
+            raise ValueError("the torch runtime does not compute in int8; use openvino, or tensorrt")
         return self

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from inference.errors import ModelError
 
@@ -40,6 +44,15 @@ class InputSpec:
             key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
         }
         return cls(**values)
+
+    def blob(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Pictures of one size, uint8 BGR [height, width, 3], as the model wants them: float32 [batch, 3, H, W]."""
+        blob = cv2.dnn.blobFromImages(list(pictures), 1 / self.scale, swapRB=self.color == "rgb")
+        if any(self.mean) or self.std != (1.0, 1.0, 1.0):
+            blob -= np.array(self.mean, np.float32)[None, :, None, None]
+            blob /= np.array(self.std, np.float32)[None, :, None, None]
+        normalised: NDArray[np.float32] = blob
+        return normalised
 
     def __post_init__(self) -> None:
         sizes = self.fixed or (self.stride, self.stride)

@@ -15,6 +15,7 @@ from typing import Any
 
 from inference.errors import ModelError
 from inference.input import InputSpec
+from inference.runtimes.triton_model import is_triton
 from inference.sidecar import read_sidecar, sidecar_path
 
 STARTER = Path(__file__).parent / "starter" / "starter.onnx"
@@ -89,6 +90,8 @@ def find_model(model: str) -> tuple[Path, str]:
     Raises:
         ModelError: there is no such file and it cannot be downloaded.
     """
+    if is_triton(model):
+        return Path(model), "on a Triton server"
     if model == "starter":
         return _starter(), "the starter detector was asked for"
     if model != "auto":
@@ -148,8 +151,16 @@ def download(name: str, deadline_s: float) -> Path:
 
 
 def weights_hash(path: Path) -> str:
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()[:16]
+    """First 16 hex digits of the SHA-256 of a weights file.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as f:
+            return hashlib.file_digest(f, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise ModelError(f"detector.model: {path} cannot be read: {error.strerror}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,14 +53,17 @@ def sidecar_path(model: Path) -> Path:
 
 
 def read_sidecar(model: Path) -> Sidecar | None:
-    """The model's sidecar; None when it has none.
+    """The model's sidecar; None when it has none. Errors as `load_sidecar`'s."""
+    path = sidecar_path(model)
+    return load_sidecar(path) if path.is_file() else None
+
+
+def load_sidecar(path: Path) -> Sidecar:
+    """The sidecar in a file.
 
     Raises:
         ModelError: it cannot be understood.
     """
-    path = sidecar_path(model)
-    if not path.is_file():
-        return None
     try:
         return Sidecar.model_validate(yaml.safe_load(path.read_text()))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

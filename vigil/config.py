@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic_core import ErrorDetails
 
 from inference.config import DetectorConfig
+from inference.runtimes.triton_model import is_triton
 from ingest.config import SourceConfig
 from ingest.redact import redact
 from publish.config import STREAM_ID, HttpConfig, LogConfig, NatsConfig
@@ -151,8 +152,15 @@ def _resolve_paths(config: VigilConfig, folder: Path) -> VigilConfig:
     update: dict[str, Any] = {"streams": streams}
 
     def found(detector: DetectorConfig) -> DetectorConfig:
+        update: dict[str, Any] = {}
         model = beside(Path(detector.model))
-        return detector.model_copy(update={"model": str(model)}) if model.is_file() else detector
+        if model.is_file():
+            update["model"] = str(model)
+        if detector.calibration:
+            update["calibration"] = beside(detector.calibration)
+        if detector.triton.sidecar:
+            update["triton"] = detector.triton.model_copy(update={"sidecar": beside(detector.triton.sidecar)})
+        return detector.model_copy(update=update)
 
     update["detector"] = found(config.detector)
     update["detectors"] = {name: found(detector) for name, detector in config.detectors.items()}
@@ -186,16 +194,29 @@ def _check(config: VigilConfig) -> list[Problem]:
                 "config.unknown_detector", f"{path}.detector", None, stream.detector, "is not one of `detectors`",
                 f"known: {known}",
             ))  # fmt: skip
-    named = {f"detectors.{name}": detector for name, detector in config.detectors.items()}
-    for path, detector in {"detector": config.detector, **named}.items():
-        if ("/" in detector.model or detector.model.endswith(".onnx")) and not Path(detector.model).is_file():
-            problems.append(Problem(
-                "config.file_missing", f"{path}.model", None, detector.model, "there is no such file",
-                "give the path of a .pt or .onnx file, the name of an Ultralytics model, `starter` or `auto`",
-            ))  # fmt: skip
+    problems += _check_detector("detector", config.detector)
+    for name, detector in config.detectors.items():
+        problems += _check_detector(f"detectors.{name}", detector)
     if config.nats.credentials and not config.nats.credentials.is_file():
         value = str(config.nats.credentials)
         problems.append(Problem("config.file_missing", "nats.credentials", None, value, "there is no such file"))
+    return problems
+
+
+def _check_detector(path: str, detector: DetectorConfig) -> list[Problem]:
+    problems = []
+    names_a_file = ("/" in detector.model or detector.model.endswith(".onnx")) and not is_triton(detector.model)
+    if names_a_file and not Path(detector.model).is_file():
+        problems.append(Problem(
+            "config.file_missing", f"{path}.model", None, detector.model, "there is no such file",
+            "give the path of a .pt or .onnx file, the name of an Ultralytics model, `starter` or `auto`",
+        ))  # fmt: skip
+    if detector.calibration and not detector.calibration.is_dir():
+        value = str(detector.calibration)
+        problems.append(Problem("config.file_missing", f"{path}.calibration", None, value, "there is no such folder"))
+    if detector.triton.sidecar and not detector.triton.sidecar.is_file():
+        value = str(detector.triton.sidecar)
+        problems.append(Problem("config.file_missing", f"{path}.triton.sidecar", None, value, "there is no such file"))
     return problems
 
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 RUNTIMES = {
     "openvino": "inference.runtimes.openvino:OpenVinoRuntime",
     "onnx": "inference.runtimes.onnx:OnnxRuntime",
+    "tensorrt": "inference.runtimes.tensorrt:TensorRtRuntime",
     "torch": "inference.runtimes.torch:TorchRuntime",
+    "triton": "inference.runtimes.triton:TritonRuntime",
 }
 
 # Side of the square that a runtime tries at load, in strides: NMS-free heads pick 300 boxes and need that many cells.
@@ -53,32 +55,27 @@ class Runtime(Protocol):
 
 
 def load_runtime(path: Path, config: DetectorConfig) -> Runtime:
-    """The runtime that the config names, with the model loaded.
+    """The runtime that the config names, with the model loaded; `auto` stands for the fastest.
 
     Raises:
         ModelError: no such runtime, or it cannot load the model or use the device.
     """
-    name = config.runtime
-    if name == "auto":
-        name = "openvino"
-        if path.suffix == ".pt" and _wants_cuda(config.device):
-            name = "torch"  # reads Ultralytics' own weights only
-        elif config.device.startswith("cuda"):
-            name = "onnx"
+    if config.runtime == "auto":
+        from inference.runtimes.auto import choose
+
+        return choose(path, config)
+    return load_named(config.runtime, path, config)
+
+
+def load_named(name: str, path: Path, config: DetectorConfig) -> Runtime:
+    """The runtime of this name, a key of `RUNTIMES` or `module:Class`; errors as `load_runtime`'s."""
     target = RUNTIMES.get(name, name)
     module, _, attribute = target.partition(":")
     if not attribute:
-        raise ModelError(f"detector.runtime: no runtime {name!r}; use {', '.join(RUNTIMES)}, or module:Class")
+        raise ModelError(f"detector.runtime: no runtime {name!r}; use {', '.join(RUNTIMES)}, auto, or module:Class")
     try:
         factory = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ModelError(f"detector.runtime: {name} cannot be loaded: {error}") from error
     runtime: Runtime = factory(path, config)
     return runtime
-
-
-def _wants_cuda(device: str) -> bool:
-    if device != "auto":
-        return device.startswith("cuda")
-    # The driver's own device files: importing torch to ask takes seconds on a machine without a GPU.
-    return any(Path("/dev").glob("nvidia[0-9]*"))

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -81,11 +80,7 @@ class OnnxRuntime:
             raise ModelError(f"ONNX Runtime cannot use {self.info.name} at {width}x{height}: {error}") from None
 
     def infer(self, pictures: Sequence[NDArray[np.uint8]]) -> Outputs:
-        spec = self._input
-        blob = cv2.dnn.blobFromImages(list(pictures), 1 / spec.scale, swapRB=spec.color == "rgb")
-        if any(spec.mean) or spec.std != (1.0, 1.0, 1.0):
-            blob -= np.array(spec.mean, np.float32)[None, :, None, None]
-            blob /= np.array(spec.std, np.float32)[None, :, None, None]
+        blob = self._input.blob(pictures)
         outputs = self._session.run(None, {self._name: blob.astype(self._dtype, copy=False)})
         return [output.astype(np.float32, copy=False) for output in outputs]
 

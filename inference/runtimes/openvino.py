@@ -20,6 +20,7 @@ from inference.heads import Outputs
 from inference.input import InputSpec
 from inference.model import ModelInfo, cache_dir, describe, weights_hash
 from inference.runtimes import probe_size
+from inference.runtimes.openvino_int8 import is_quantised, quantised
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
@@ -42,11 +43,15 @@ class OpenVinoRuntime:
             raise ModelError(f"OpenVINO cannot read {path}: {_first_line(error)}") from None
         described = describe(path, _metadata(model))
         self._input: InputSpec = described.input
+        is_int8 = is_quantised(model)
+        if config.precision == "int8" and not is_int8:
+            self._model_path = quantised(path, digest, model, self._input, config.image_size, config.calibration)
+            is_int8 = True
         self._hints: dict[str, Any] = {
             "PERFORMANCE_HINT": "THROUGHPUT",
             "INFERENCE_NUM_THREADS": len(os.sched_getaffinity(0)),
         }
-        if config.precision != "auto":
+        if config.precision in PRECISIONS:  # what is left of an int8 model in floats is computed as `auto` would
             self._hints["INFERENCE_PRECISION_HINT"] = PRECISIONS[config.precision]
         self._compiled: dict[tuple[int, int], ov.CompiledModel] = {}
         self._requests = threading.local()
@@ -62,7 +67,7 @@ class OpenVinoRuntime:
             image_size=config.image_size,
             runtime="openvino",
             device="cpu",
-            precision=probe.get_property("INFERENCE_PRECISION_HINT").get_type_name(),
+            precision="int8" if is_int8 else _precision(probe),
             keypoints=described.keypoints,
         )
 
@@ -106,6 +111,24 @@ class OpenVinoRuntime:
         if (height, width) not in requests:
             requests[height, width] = self._compiled[height, width].create_infer_request()
         return requests[height, width]
+
+
+def _precision(compiled: ov.CompiledModel) -> str:
+    """The number format that OpenVINO chose, as the config would name it."""
+    chosen = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    return next((name for name, theirs in PRECISIONS.items() if theirs == chosen), chosen)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What Ultralytics wrote into an ONNX file.
+
+    Raises:
+        ModelError: OpenVINO cannot read the file.
+    """
+    try:
+        return _metadata(ov.Core().read_model(path))
+    except RuntimeError as error:
+        raise ModelError(f"OpenVINO cannot read {path}: {_first_line(error)}") from None
 
 
 def _metadata(model: ov.Model) -> dict[str, str]:

@@ -164,7 +164,7 @@ def test_a_runtimes_own_refusal_is_passed_on(toys: str) -> None:
 
 
 def test_an_unknown_runtime_is_told_with_the_known_ones() -> None:
-    with pytest.raises(ModelError, match=rf"no runtime 'tpu'; use {', '.join(RUNTIMES)}, or module:Class"):
+    with pytest.raises(ModelError, match=rf"no runtime 'tpu'; use {', '.join(RUNTIMES)}, auto, or module:Class"):
         load_runtime(FILE, DetectorConfig(runtime="tpu"))
 
 

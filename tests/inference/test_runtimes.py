@@ -14,7 +14,7 @@ from inference.config import DetectorConfig
 from inference.errors import ModelError
 from inference.heads import load_head
 from inference.model import STARTER
-from inference.runtimes import RUNTIMES, Runtime, load_runtime
+from inference.runtimes import Runtime, load_runtime
 from inference.sidecar import sidecar_path
 
 SIZE = (160, 224)
@@ -59,7 +59,7 @@ def test_all_runtimes_agree(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     path, head = weights
-    runtimes = [load(path, name) for name in RUNTIMES if name != "onnx"]
+    runtimes = [load(path, name) for name in ("openvino", "torch")]
     outputs = [runtime.infer([picture])[0][0] for runtime in runtimes]
     assert {runtime.info.head for runtime in runtimes} == {head}
     assert len(runtimes[0].info.names) == 80

@@ -313,13 +313,28 @@ def test_one_device_and_several_are_a_contradiction() -> None:
     assert "set one of them" in problem.message
 
 
+def test_a_missing_calibration_folder_is_told() -> None:
+    problem = the_problem(f"detector: {{calibration: pictures}}\nstreams: {{gate: {{url: '{CAMERA}'}}}}")
+    assert (problem.code, problem.path) == ("config.file_missing", "detector.calibration")
+
+
+def test_a_model_on_a_server_is_no_file() -> None:
+    detector = "detector: {model: 'triton://gpu-1:8001/yolo/2', triton: {sidecar: SIDECAR}}\n"
+    problem = the_problem(f"{detector}streams: {{gate: {{url: '{CAMERA}'}}}}")
+    assert (problem.code, problem.path) == ("config.file_missing", "detector.triton.sidecar")
+    problem = the_problem(f"detector: {{model: 'triton://gpu-1'}}\nstreams: {{gate: {{url: '{CAMERA}'}}}}")
+    assert problem.path == "detector"
+    assert "'triton://gpu-1' is not triton://host:8001/model" in problem.message
+
+
 def test_relative_paths_begin_at_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "site"
     folder.mkdir()
     for name in ("clip.mp4", "mine.onnx", "user.creds"):
         (folder / name).touch()
     (folder / "vigil.yaml").write_text(
-        "detector: {model: mine.onnx}\ndetectors: {more: {model: mine.onnx}}\n"
+        "detector: {model: mine.onnx, calibration: ., triton: {sidecar: clip.mp4}}\n"
+        "detectors: {more: {model: mine.onnx}}\n"
         "nats: {credentials: user.creds}\nstate_dir: state\n"
         "streams: {gate: {url: clip.mp4}, door: {url: ./clip.mp4}}\n"
     )
@@ -328,6 +343,8 @@ def test_relative_paths_begin_at_the_config(tmp_path: Path, monkeypatch: pytest.
     assert config.streams["gate"].file_path == folder / "clip.mp4"
     assert config.streams["door"].file_path == folder / "clip.mp4"
     assert Path(config.detector.model) == Path(config.detectors["more"].model) == folder / "mine.onnx"
+    assert config.detector.calibration == folder
+    assert config.detector.triton.sidecar == folder / "clip.mp4"
     assert config.nats.credentials == folder / "user.creds"
     assert config.state_folder == folder / "state"
 
