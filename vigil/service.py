@@ -293,6 +293,10 @@ class Service:
                 self.streams[stream] = StreamView(order.data["state"], details)
                 if "session" in details:
                     self._last_sessions[stream] = details["session"]
+            case "unlinked":
+                for shard in self._shards:
+                    if shard.child is child and shard.detector.ready:
+                        self._introduce(shard)
             case "ready":
                 for place in self._detectors:
                     if place.child is child:

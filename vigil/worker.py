@@ -138,6 +138,7 @@ class Worker:
         if not alive:
             log.warning("detector is gone; frames are dropped until it is back")
             self._detach()
+            self._control.send("unlinked")  # it may be alive, and have let go of a worker that did not read
 
     # -- the supervisor
 
