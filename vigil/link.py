@@ -25,6 +25,7 @@ class DetectorLink:
         self.model = model
         self._lock = threading.Lock()
         self._open = True
+        self.gpu: int | None = None
         channel.send_hello(link, ring.fd, ring.slots, ring.slot_bytes)
 
     def submit(self, stream: int, ledger: Ledger, departed: Departed, keep_all: bool, weight: float) -> bool:

@@ -130,7 +130,7 @@ class StreamReader:
         self._services.call(self._listener.state_changed, change)
 
     def _read_session(self, stop: Event, backoff: Backoff) -> None:
-        with open_source(self._config) as source:
+        with open_source(self._config, self._gpu()) as source:
             try:
                 seq = 0
                 for frame in self._timed_frames(source, stop):
@@ -146,10 +146,19 @@ class StreamReader:
                     self._ledger.mark(SessionEnd(self._session))
                     self._services.call(self._listener.drain)
 
+    def _gpu(self) -> int | None:
+        """The number of the GPU that wants the frames, if the detector has one."""
+        link = self._services.link()
+        return link.gpu if link else None
+
     def _begin(self, source: Source) -> None:
         rates = [rate for rate in (self._config.fps, source.frame_rate) if rate]
         self._ledger.mark(SessionStart(self._session, min(rates, default=DEFAULT_RATE)))
         self._sampler = Sampler(self._config.fps)
+        for decoder in ("cpu", "nvdec"):
+            self._services.metrics.ingest.decoder.labels(self._stream, decoder).set(decoder == source.decoder)
+        if source.fallback:
+            log.warning("decoding on the CPU", stream=self._stream, reason=source.fallback)
         self._tell(StateChange(StreamState.LIVE, session=self._session, description=source.description))
 
     def _timed_frames(self, source: Source, stop: Event) -> Iterator[Frame]:
