@@ -14,11 +14,14 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-_HELLO = struct.Struct("<IQ")
-_FILLED = struct.Struct("<IIHH?fQQ")
+_HELLO = struct.Struct("<IQ?")
+_FILLED = struct.Struct("<IIHH?fQQ?")
 _ANSWER = struct.Struct("<IIBHHQff")
 MAX_MESSAGE_BYTES = 65536
 STUCK_PEER_S = 1.0
+# The detector may be attaching other workers.
+GRANT_S = 10.0
+_NO_GRANT = b"-"
 
 
 class Outcome(IntEnum):
@@ -33,7 +36,8 @@ class Outcome(IntEnum):
 class Filled:
     """Worker to detector: this slot holds a frame.
 
-    `keep_all`: do not replace it by a newer one; `weight`: the stream's share of the device.
+    `keep_all`: do not replace it by a newer one; `weight`: the stream's share of the device; `on_device`: the picture
+    is in the ring in GPU memory, not in the host's.
     """
 
     slot: int
@@ -44,6 +48,7 @@ class Filled:
     weight: float
     seq: int
     sent_ns: int
+    on_device: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,7 @@ def pack_filled(message: Filled) -> bytes:
         message.weight,
         message.seq,
         message.sent_ns,
+        message.on_device,
     )
 
 
@@ -100,13 +106,13 @@ def unpack_answer(data: bytes) -> Answer:
     return Answer(slot, stream, Outcome(outcome), batch, seq, wait_s, infer_s, rows)
 
 
-def send_hello(link: socket.socket, ring_fd: int, slots: int, slot_bytes: int) -> None:
-    """A worker's first message: its ring."""
-    socket.send_fds(link, [_HELLO.pack(slots, slot_bytes)], [ring_fd])
+def send_hello(link: socket.socket, ring_fd: int, slots: int, slot_bytes: int, wants_device_ring: bool = False) -> None:
+    """A worker's first message: its ring, and whether it could use one like it in GPU memory."""
+    socket.send_fds(link, [_HELLO.pack(slots, slot_bytes, wants_device_ring)], [ring_fd])
 
 
-def receive_hello(link: socket.socket) -> tuple[int, int, int]:
-    """The ring's file descriptor, number of slots and bytes per slot.
+def receive_hello(link: socket.socket) -> tuple[int, int, int, bool]:
+    """The ring's file descriptor, number of slots and bytes per slot, and whether a grant is awaited.
 
     Raises:
         EOFError: the worker is gone.
@@ -117,8 +123,28 @@ def receive_hello(link: socket.socket) -> tuple[int, int, int]:
     link.settimeout(None)
     if not fds:
         raise EOFError("the worker closed the link before its first message")
-    slots, slot_bytes = _HELLO.unpack(data)
-    return fds[0], slots, slot_bytes
+    slots, slot_bytes, wants_device_ring = _HELLO.unpack(data)
+    return fds[0], slots, slot_bytes, wants_device_ring
+
+
+def send_grant(link: socket.socket, handle: bytes | None) -> None:
+    """The detector's answer to a worker that wants a ring in GPU memory: what it is opened by, or None: no."""
+    send(link, handle or _NO_GRANT)
+
+
+def receive_grant(link: socket.socket) -> bytes | None:
+    """The detector's answer, awaited for `GRANT_S` at most.
+
+    Raises:
+        EOFError: the detector is gone.
+        TimeoutError: it has not answered.
+    """
+    link.settimeout(GRANT_S)
+    data = link.recv(MAX_MESSAGE_BYTES)
+    link.settimeout(None)
+    if not data:
+        raise EOFError("the detector closed the link before its first message")
+    return None if data == _NO_GRANT else data
 
 
 def send(link: socket.socket, data: bytes) -> None:

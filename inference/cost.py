@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from inference.runtimes import Runtime
+from inference.runtimes import Runtime, detect_on_device
 
 # A larger batch must make frames cheaper by this much to be worth its latency.
 WORTHWHILE = 0.97
@@ -66,7 +66,7 @@ def measure(runtime: Runtime, height: int, width: int) -> CostCurve:
     points = []
     size = 1
     while size <= runtime.max_batch:
-        runtime.infer([picture] * size)
+        _run(runtime, [picture] * size)
         points.append((size, statistics.median(_seconds(runtime, [picture] * size) for _ in range(RUNS))))
         size *= 2
     return CostCurve(tuple(points))
@@ -74,5 +74,11 @@ def measure(runtime: Runtime, height: int, width: int) -> CostCurve:
 
 def _seconds(runtime: Runtime, pictures: list[np.ndarray]) -> float:
     began = time.perf_counter()
-    runtime.infer(pictures)
+    _run(runtime, pictures)
     return time.perf_counter() - began
+
+
+def _run(runtime: Runtime, pictures: list[np.ndarray]) -> None:
+    """As the detector does it."""
+    if detect_on_device(runtime, pictures) is None:
+        runtime.infer(pictures)

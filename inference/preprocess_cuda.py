@@ -8,6 +8,7 @@ the device too, and the log says so.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -132,17 +133,23 @@ def _kernel(device: torch.device) -> Any:
     try:
         from inference.preprocess_kernel import fit_by_triton
 
-        luma = torch.zeros((16, 16), dtype=torch.uint8, device=device)
-        letterbox = Letterbox((16, 16), (8, 8), 0, 0, 8, 8)
-        out = torch.empty((8, 8, 3), dtype=torch.uint8, device=device)
-        colors, samples = Colors(0, 8192, 0, 0, 0, 0), Samples.of(letterbox, device)
-        fit_by_triton(luma, luma[:8].view(8, 8, 2), colors, samples, letterbox, out)
-        if int(out.sum()) != 0:
-            raise RuntimeError("the kernel computes something else")
+        # The kernel is launched on the current device, wherever its arguments are.
+        with torch.cuda.device(device):
+            _try(fit_by_triton, device)
     except Exception as error:  # Triton fails in many ways: no compiler, no headers, a GPU too old
         log.warning("no Triton kernel on this machine; PyTorch's operations are slower", error=str(error)[:500])
         return fit_by_torch
     return fit_by_triton
+
+
+def _try(fit: Any, device: torch.device) -> None:
+    """Raises whatever goes wrong on a black picture."""
+    luma = torch.zeros((16, 16), dtype=torch.uint8, device=device)
+    letterbox = Letterbox((16, 16), (8, 8), 0, 0, 8, 8)
+    out = torch.full((8, 8, 3), 7, dtype=torch.uint8, device=device)
+    fit(luma, luma[:8].view(8, 8, 2), Colors(0, 8192, 0, 0, 0, 0), Samples.of(letterbox, device), letterbox, out)
+    if int(out.sum()) != 0:
+        raise RuntimeError("the kernel computes something else")
 
 
 def prepare(device: torch.device) -> None:
@@ -168,6 +175,14 @@ class DeviceLetterboxer:
 
         FFmpeg copies a decoded frame on the device's default stream; ours waits for what that one has been given.
         """
+        try:
+            self._apply(frame, letterbox, out)
+        except torch.AcceleratorError as error:
+            # A process that has had such an error can never use the GPU again; another one takes its place.
+            log.error("the GPU failed; this worker ends", error=str(error))
+            os._exit(1)
+
+    def _apply(self, frame: DeviceFrame, letterbox: Letterbox, out: torch.Tensor) -> None:
         luma, chroma = frame.planes()
         with torch.inference_mode(), torch.cuda.device(self._device), torch.cuda.stream(self._stream):
             samples = self._samples.get(letterbox)

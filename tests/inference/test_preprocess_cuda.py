@@ -149,9 +149,8 @@ from inference.preprocess_kernel import fit_by_triton
 rng = np.random.default_rng(0)
 colors = Colors(128, 9539, 14686, -1747, -4366, 17305)
 for (width, height), letterbox in {
-    (30, 14): Letterbox.fit(30, 14, 32),
-    (150, 90): Letterbox((150, 90), (140, 10), 3, 2, 160, 16),
-    (64, 8): Letterbox((64, 8), (64, 8), 0, 0, 64, 8),
+    (30, 14): Letterbox((30, 14), (40, 5), 3, 1, 48, 8),
+    (150, 90): Letterbox((150, 90), (140, 6), 0, 0, 160, 6),
 }.items():
     for dtype, top in ((np.uint8, 256), (np.uint16, 65536)):
         pitch = width + 26

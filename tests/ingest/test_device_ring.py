@@ -1,0 +1,77 @@
+"""The ring in GPU memory, on the CPU as far as that goes: slots, bounds, and the handle that opens it elsewhere."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ingest.device_ring import DeviceRing, pack_handle, unpack_handle
+
+SLOT_BYTES = 32 * 64 * 3
+CPU = torch.device("cpu")
+SHARED = (1, b"\x00memory\xff", 4096, 512, b"/torch_1_2", 3, b"event\x80", True)
+
+
+def test_slots_do_not_overlap() -> None:
+    ring = DeviceRing.create(3, SLOT_BYTES, CPU)
+    for slot in range(3):
+        ring.picture(slot, 32, 64)[:] = slot + 1
+    assert [ring.picture(slot, 32, 64).unique().tolist() for slot in range(3)] == [[1], [2], [3]]
+
+
+def test_a_picture_is_the_slots_own_memory_and_contiguous() -> None:
+    ring = DeviceRing.create(2, SLOT_BYTES, CPU)
+    picture = ring.picture(1, 10, 20)
+    assert picture.shape == (10, 20, 3)
+    assert picture.is_contiguous()
+    picture.fill_(9)
+    assert int(ring.picture(1, 32, 64).sum()) == 9 * 600
+    assert int(ring.picture(0, 32, 64).sum()) == 0
+
+
+@pytest.mark.parametrize(("slot", "height", "width"), [(2, 32, 64), (-1, 32, 64), (0, 33, 64), (1, 32, 65)])
+def test_a_slot_or_size_out_of_range_is_refused(slot: int, height: int, width: int) -> None:
+    with pytest.raises(ValueError, match="no room"):
+        DeviceRing.create(2, SLOT_BYTES, CPU).picture(slot, height, width)
+
+
+def test_memory_that_is_too_small_is_refused() -> None:
+    with pytest.raises(ValueError, match="not 5 of them"):
+        DeviceRing(torch.zeros(5, dtype=torch.uint8), 2, 3)
+
+
+def test_a_handle_arrives_as_it_was_sent() -> None:
+    assert unpack_handle(pack_handle(SHARED, 8, SLOT_BYTES)) == (SHARED, 8, SLOT_BYTES)
+
+
+@pytest.mark.parametrize("handle", [b"", b"-", b"{}", b'{"slots": 1}'])
+def test_what_is_no_handle_is_refused(handle: bytes) -> None:
+    with pytest.raises(ValueError, match="not the handle"):
+        unpack_handle(handle)
+
+
+OPENING = """
+import sys
+from ingest.device_ring import DeviceRing
+ring = DeviceRing.open(bytes.fromhex(sys.argv[1]))
+assert int(ring.picture(1, 32, 64).unique()) == 7
+ring.picture(2, 32, 64).fill_(9)
+import torch
+torch.cuda.synchronize()
+"""
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_another_process_sees_the_same_memory() -> None:
+    ring = DeviceRing.create(4, SLOT_BYTES, torch.device("cuda:0"))
+    ring.picture(1, 32, 64).fill_(7)
+    ran = subprocess.run(
+        [sys.executable, "-c", OPENING, ring.handle().hex()], capture_output=True, text=True,
+        cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert ring.picture(2, 32, 64).unique().tolist() == [9]
