@@ -80,6 +80,16 @@ def gpu_of(runtime: Runtime) -> torch.device | None:
     return runtime.gpu if isinstance(runtime, DeviceRuntime) else None
 
 
+def blank_picture(runtime: Runtime, height: int, width: int) -> Picture:
+    """A black picture where the service's would be."""
+    gpu = gpu_of(runtime)
+    if gpu is None:
+        return np.zeros((height, width, 3), np.uint8)
+    import torch  # which such a runtime has loaded
+
+    return torch.zeros((height, width, 3), dtype=torch.uint8, device=gpu)
+
+
 def detect_on_device(runtime: Runtime, pictures: Sequence[Picture]) -> list[Rows] | None:
     """The boxes of each picture, where the runtime decodes by itself; None where `infer` and a head are needed."""
     return runtime.detect(pictures) if isinstance(runtime, DeviceRuntime) and runtime.detects else None
