@@ -2,9 +2,9 @@
 
 `python -m benchmarks.gpu [--model yolov8n.pt] [--streams 1,8,32,64,128] [--seconds 15] [--parts environment,checks,…]`
 
-Each part stands alone: one that fails is told, and the others' figures are kept. After every figure the file is written
-anew: `benchmarks/out/gpu.json`, whose keys docs/gpu.md explains. Exits with 2 where there is no GPU, with 1 where a part
-failed. `--device cpu` runs what can be run without one, to try the script itself.
+Each part stands alone: one that fails is told, and the others' figures are kept. After every figure the file is
+written anew: `benchmarks/out/gpu.json`, whose keys docs/gpu.md explains. Exits with 2 where there is no GPU, with 1
+where a part failed. `--device cpu` runs what can be run without one, to try the script itself.
 """
 
 from __future__ import annotations
@@ -231,7 +231,10 @@ def main(
     if device != "cpu":
         from inference.errors import ModelError
         from inference.runtimes.torch import find_device
+        from ingest.sources.nvdec import hold_gpu
 
+        if reason := hold_gpu(int(device.partition(":")[2] or 0)):  # before PyTorch starts CUDA
+            console.print(reason, highlight=False)
         try:
             gpu = find_device(device).index
         except ModelError as error:
@@ -250,9 +253,10 @@ def main(
 
     from benchmarks.gpu_clips import CODECS, clip
 
-    clips = {
-        codec: file for codec in CODECS if (file := run.attempt(f"clip {codec}", lambda: clip(codec, video, frames)))
-    }  # noqa: B023, E501
+    clips: dict[str, Path] = {}
+    for codec in CODECS:
+        if file := run.attempt(f"clip {codec}", lambda: clip(codec, video, frames)):  # noqa: B023
+            clips[codec] = file
     if "checks" in wanted:
         checks(run, model, clips, device, gpu)
     if "decoding" in wanted:

@@ -19,6 +19,7 @@ from benchmarks.harness import ROOT
 from ingest.config import SourceConfig
 from ingest.device_frame import DeviceFrame, is_on_device
 from ingest.sources import open_source
+from ingest.sources.nvdec import hold_gpu
 
 OPEN_S = 120.0
 
@@ -121,6 +122,14 @@ def _letterboxed(gpu: int) -> Any:
 
 def main() -> None:
     task = json.loads(sys.argv[1])
+    if task["gpu"] is not None:
+        hold_gpu(task["gpu"])  # before PyTorch
+    if task["letterbox"]:
+        import torch
+
+        from inference import preprocess_cuda
+
+        preprocess_cuda.prepare(torch.device("cuda", task["gpu"]))
     begin, ends = threading.Event(), [0.0]
     streams = [_Stream(task) for _ in range(task["streams"])]
     threads = [threading.Thread(target=stream.run, args=(begin, ends), daemon=True) for stream in streams]

@@ -82,6 +82,12 @@ def pack_handle(shared: tuple[Any, ...], slots: int, slot_bytes: int) -> bytes:
     }).encode()  # fmt: skip
 
 
+def device_of(handle: bytes) -> int:
+    """The number of the GPU that the ring is on; errors as `unpack_handle`'s."""
+    number: int = unpack_handle(handle)[0][0]
+    return number
+
+
 def unpack_handle(handle: bytes) -> tuple[tuple[Any, ...], int, int]:
     """What `_new_shared_cuda` takes, the number of slots and the bytes of each.
 

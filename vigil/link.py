@@ -13,6 +13,7 @@ from inference import channel
 from inference.channel import Answer, Filled
 from inference.model import ModelInfo
 from ingest.ring import Ring
+from ingest.sources.nvdec import hold_gpu
 
 if TYPE_CHECKING:
     from ingest.device_ring import DeviceRing
@@ -53,8 +54,10 @@ class DetectorLink:
             return
         try:
             from inference import preprocess_cuda
-            from ingest.device_ring import DeviceRing
+            from ingest.device_ring import DeviceRing, device_of
 
+            if (reason := hold_gpu(device_of(handle))) is not None:
+                log.warning("this worker decodes on the CPU", reason=reason)
             ring = DeviceRing.open(handle)
             preprocess_cuda.prepare(ring.device)
         except (ImportError, RuntimeError, ValueError) as error:

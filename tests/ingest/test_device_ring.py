@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ingest.device_ring import DeviceRing, pack_handle, unpack_handle
+from ingest.device_ring import DeviceRing, device_of, pack_handle, unpack_handle
 
 SLOT_BYTES = 32 * 64 * 3
 CPU = torch.device("cpu")
@@ -45,7 +45,9 @@ def test_memory_that_is_too_small_is_refused() -> None:
 
 
 def test_a_handle_arrives_as_it_was_sent() -> None:
-    assert unpack_handle(pack_handle(SHARED, 8, SLOT_BYTES)) == (SHARED, 8, SLOT_BYTES)
+    handle = pack_handle(SHARED, 8, SLOT_BYTES)
+    assert unpack_handle(handle) == (SHARED, 8, SLOT_BYTES)
+    assert device_of(handle) == 1
 
 
 @pytest.mark.parametrize("handle", [b"", b"-", b"{}", b'{"slots": 1}'])
