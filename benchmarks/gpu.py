@@ -32,6 +32,8 @@ PACKAGES = (
 DECODING_STREAMS = (1, 8, 32, 64)
 # A limit found is narrowed down so often, between the most streams that hold and the fewest that do not.
 NARROWINGS = 2
+# TensorRT builds its engines first.
+INFERENCE_S, CHECK_S = 600.0, 240.0
 
 console = Console(width=150)
 
@@ -54,11 +56,11 @@ class Run:
         part_file.write_text(json.dumps(self.result, indent=2, default=str) + "\n")
         part_file.replace(self.file)
 
-    def attempt(self, name: str, work: Callable[[], Any]) -> Any:
-        """The value of `work`, or None when it fails: then `failed` says why."""
+    def attempt(self, name: str, work: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """What `work` gives for these arguments, or None when it fails: then `failed` says why."""
         began = time.monotonic()
         try:
-            value = work()
+            value = work(*arguments, **named)
         except (Exception, SystemExit) as error:  # whatever a machine we have never seen makes fail
             self.result["failed"][name] = f"{type(error).__name__}: {error}"
             self.keep("failed", self.result["failed"])
@@ -81,13 +83,9 @@ def environment(gpu: int | None) -> dict[str, Any]:
         "packages": versions,
     }  # fmt: skip
     if gpu is not None:
-        import torch
+        from benchmarks.gpu_inference import alone
 
-        properties = torch.cuda.get_device_properties(gpu)
-        told |= {
-            "gpu": properties.name, "gpu_memory_gib": round(properties.total_memory / 2**30, 1),
-            "capability": f"{properties.major}.{properties.minor}", "cuda": torch.version.cuda,
-        }  # fmt: skip
+        told |= alone("environment", 120, gpu=gpu)
         told["driver"] = _said(
             ["nvidia-smi", "--query-gpu=driver_version,compute_mode,mig.mode.current", "--format=csv,noheader"]
         )
@@ -113,7 +111,7 @@ def decoding(run: Run, clips: dict[str, Path], gpu: int | None, seconds: float, 
     ]:
         for streams in (n for n in DECODING_STREAMS if n <= most):
             part = f"decoding {name} {streams}"
-            row = run.attempt(part, lambda: measure(file, streams, seconds, gpu, letterbox))  # noqa: B023 - called at once
+            row = run.attempt(part, measure, file, streams, seconds, gpu, letterbox)
             if row is None:
                 continue
             result.setdefault(name, []).append(row)
@@ -126,13 +124,16 @@ def decoding(run: Run, clips: dict[str, Path], gpu: int | None, seconds: float, 
 
 
 def inference(run: Run, model: Path, device: str, seconds: float) -> None:
-    from benchmarks.gpu_inference import candidates, throughput
+    from benchmarks.gpu_inference import alone, candidates
 
     table = Table("inference alone", "precision", "batch", "frames/s", "ms a batch")
     result = []
     for runtime, precision in candidates(model, device):
         name = f"inference {runtime} {precision}"
-        row = run.attempt(name, lambda: throughput(model, device, runtime, precision, seconds))  # noqa: B023
+        row = run.attempt(
+            name, alone, "throughput", INFERENCE_S,
+            model=model, device=device, runtime=runtime, precision=precision, seconds=seconds,
+        )  # fmt: skip
         if row is None:
             continue
         result.append(row)
@@ -160,7 +161,7 @@ def service(
         if time.monotonic() + took > ends:
             console.print(f"no time left for {streams} streams (--minutes)")
             return None
-        row = run.attempt(f"service {streams}", lambda: measure(streams, clips, detector, seconds, gpu))
+        row = run.attempt(f"service {streams}", measure, streams, clips, detector, seconds, gpu)
         if row is None:
             return None
         rows.append(row)
@@ -198,13 +199,12 @@ def service(
 
 def limit(result: dict[str, Any]) -> dict[str, Any] | None:
     """The service's best rate against the slower of decoding alone and inference alone."""
-    decoded = [row["fps"] for rows in result.get("decoding", {}).values() for row in rows]
     alone = {
         "decoding_fps": max((row["fps"] for row in result.get("decoding", {}).get("h264", [])), default=None),
         "inference_fps": max((row["best_fps"] for row in result.get("inference", [])), default=None),
     }
     served = [row["fps"] for row in result.get("service", {}).get("rows", [])]
-    if not (decoded and served) or None in alone.values():
+    if not served or None in alone.values():
         return None
     bound = min(value for value in alone.values() if value is not None)
     return {**alone, "service_fps": max(served), "share_of_limit": round(max(served) / bound, 3)}
@@ -231,10 +231,7 @@ def main(
     if device != "cpu":
         from inference.errors import ModelError
         from inference.runtimes.torch import find_device
-        from ingest.sources.nvdec import hold_gpu
 
-        if reason := hold_gpu(int(device.partition(":")[2] or 0)):  # before PyTorch starts CUDA
-            console.print(reason, highlight=False)
         try:
             gpu = find_device(device).index
         except ModelError as error:
@@ -247,7 +244,7 @@ def main(
     model = model.resolve()
     run = Run(out)
     run.keep("arguments", {"model": model.name, "seconds": seconds, "device": device, "streams": counts})
-    if "environment" in wanted and (told := run.attempt("environment", lambda: environment(gpu))) is not None:
+    if "environment" in wanted and (told := run.attempt("environment", environment, gpu)) is not None:
         run.keep("environment", told)
         console.print(told)
 
@@ -255,7 +252,7 @@ def main(
 
     clips: dict[str, Path] = {}
     for codec in CODECS:
-        if file := run.attempt(f"clip {codec}", lambda: clip(codec, video, frames)):  # noqa: B023
+        if file := run.attempt(f"clip {codec}", clip, codec, video, frames):
             clips[codec] = file
     if "checks" in wanted:
         checks(run, model, clips, device, gpu)
@@ -279,15 +276,19 @@ def main(
 
 
 def checks(run: Run, model: Path, clips: dict[str, Path], device: str, gpu: int | None) -> None:
-    from benchmarks.gpu_inference import check_boxes, check_frames
+    from benchmarks.gpu_inference import alone
 
     result: dict[str, Any] = {}
     if gpu is not None:
         for codec, file in clips.items():
-            result[f"frames {codec}"] = run.attempt(f"check frames {codec}", lambda: check_frames(file, gpu))  # noqa: B023
+            result[f"frames {codec}"] = run.attempt(
+                f"check frames {codec}", alone, "frames", CHECK_S, clip=file, gpu=gpu
+            )
     for precision in ("fp32", "fp16") if device != "cpu" and model.suffix == ".pt" else ("auto",):
         name, file = f"boxes {precision}", next(iter(clips.values()))
-        result[name] = run.attempt(f"check {name}", lambda: check_boxes(model, file, device, precision))  # noqa: B023
+        result[name] = run.attempt(
+            f"check {name}", alone, "boxes", CHECK_S, model=model, clip=file, device=device, precision=precision
+        )
     run.keep("checks", result)
     console.print(result)
 

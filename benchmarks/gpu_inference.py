@@ -1,16 +1,25 @@
-"""Inference alone on the GPU: frames a second by batch, precision and runtime; and whether it computes as it should."""
+"""Inference alone on the GPU: frames a second by batch, precision and runtime; and whether it computes as it should.
+
+Each measurement runs in a process of its own, which is this module: what breaks CUDA in one leaves the others alone.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import statistics
+import subprocess
+import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 
+from benchmarks.harness import ROOT
 from inference.config import DetectorConfig
 from inference.heads import load_head
 from inference.letterbox import Letterbox
@@ -19,6 +28,7 @@ from ingest.config import SourceConfig
 from ingest.device_frame import DeviceFrame
 from ingest.shrink import Shrinker
 from ingest.sources import open_source
+from ingest.sources.nvdec import hold_gpu
 
 IMAGE_SIZE = 640
 CONFIDENCE = 0.25
@@ -110,6 +120,8 @@ def check_boxes(model: Path, clip: Path, device: str, precision: str) -> dict[st
 
 def check_frames(clip: Path, gpu: int) -> dict[str, Any]:
     """The first frames decoded and letterboxed by the GPU, against the CPU's; raises where they are apart."""
+    if reason := hold_gpu(gpu):  # before PyTorch starts CUDA
+        raise RuntimeError(reason)
     import torch
 
     from inference.preprocess_cuda import Colors, DeviceLetterboxer, Samples, fit_by_torch
@@ -155,3 +167,61 @@ def candidates(model: Path, device: str) -> list[tuple[str, str]]:
         return [("torch", "fp32")] if model.suffix == ".pt" else [("onnx", "auto")]
     torch_runs = [("torch", "fp16"), ("torch", "bf16"), ("torch", "fp32")] if model.suffix == ".pt" else []
     return [*torch_runs, ("tensorrt", "fp16"), *([("onnx", "auto")] if model.suffix == ".onnx" else [])]
+
+
+# -- processes of their own
+
+
+def alone(do: str, timeout_s: float, **arguments: Any) -> Any:
+    """The result of one of `TASKS` in a new process.
+
+    Raises:
+        RuntimeError: it failed, or did not end in time.
+    """
+    command = [sys.executable, "-m", "benchmarks.gpu_inference", json.dumps({"do": do, **arguments}, default=str)]
+    try:
+        ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, timeout=timeout_s, check=False)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"{do} did not end within {timeout_s:.0f} s") from None
+    lines = ended.stdout.strip().splitlines()
+    if not lines or not lines[-1].startswith(ANSWER):
+        raise RuntimeError(f"{do} ended with exit code {ended.returncode} and without an answer")
+    answer = json.loads(lines[-1].removeprefix(ANSWER))
+    if "error" in answer:
+        raise RuntimeError(answer["error"])
+    return answer["result"]
+
+
+def gpu_environment(gpu: int) -> dict[str, Any]:
+    import torch
+
+    properties = torch.cuda.get_device_properties(gpu)
+    return {
+        "gpu": properties.name, "gpu_memory_gib": round(properties.total_memory / 2**30, 1),
+        "capability": f"{properties.major}.{properties.minor}", "multiprocessors": properties.multi_processor_count,
+        "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(),
+    }  # fmt: skip
+
+
+ANSWER = "answer: "
+TASKS = {
+    "environment": gpu_environment, "frames": check_frames, "boxes": check_boxes, "throughput": throughput,
+}  # fmt: skip
+PATHS = ("model", "clip")
+
+
+def main() -> None:
+    task = json.loads(sys.argv[1])
+    do = task.pop("do")
+    arguments = {name: Path(value) if name in PATHS else value for name, value in task.items()}
+    try:
+        answer = {"result": TASKS[do](**arguments)}
+    except Exception as error:  # told to the process that asked
+        traceback.print_exc()
+        answer = {"error": f"{type(error).__name__}: {error}"}
+    print(ANSWER + json.dumps(answer), flush=True)
+    os._exit(0)  # what is left on the GPU goes with the process
+
+
+if __name__ == "__main__":
+    main()
