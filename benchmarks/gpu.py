@@ -145,7 +145,7 @@ def inference(run: Run, model: Path, device: str, seconds: float) -> None:
 
 def service(
     run: Run, clips: list[Path], detector: dict[str, Any], counts: list[int], seconds: float, gpu: int | None,
-    ends: float,
+    per_worker: int, ends: float,
 ) -> None:  # fmt: skip
     """The counts one after the other until one does not hold, and then between the two; not beyond `ends`."""
     from benchmarks.gpu_service import measure
@@ -161,7 +161,7 @@ def service(
         if time.monotonic() + took > ends:
             console.print(f"no time left for {streams} streams (--minutes)")
             return None
-        row = run.attempt(f"service {streams}", measure, streams, clips, detector, seconds, gpu)
+        row = run.attempt(f"service {streams}", measure, streams, clips, detector, seconds, gpu, per_worker)
         if row is None:
             return None
         rows.append(row)
@@ -219,6 +219,7 @@ def main(
     device: Annotated[str, typer.Option(help="cuda, cuda:1, …; cpu: to try the script.")] = "cuda",
     runtime: Annotated[str, typer.Option(help="The service's runtime; default: torch for .pt, else auto.")] = "",
     parts: Annotated[str, typer.Option(help="Which of " + ", ".join(PARTS))] = ",".join(PARTS),
+    per_worker: Annotated[int, typer.Option(help="Streams of one worker process.")] = 16,
     frames: Annotated[int, typer.Option(help="Length of the clips.")] = 240,
     out: Annotated[Path | None, typer.Option(help="The JSON file; default: benchmarks/out/gpu.json.")] = None,
 ) -> None:
@@ -264,7 +265,7 @@ def main(
         detector = {
             "model": str(model), "device": device, "runtime": runtime or ("torch" if model.suffix == ".pt" else "auto")
         }  # fmt: skip
-        service(run, list(clips.values()), detector, counts, seconds, gpu, began + 60 * minutes)
+        service(run, list(clips.values()), detector, counts, seconds, gpu, per_worker, began + 60 * minutes)
     if (against := limit(run.result)) is not None:
         run.keep("limit", against)
         console.print(against)

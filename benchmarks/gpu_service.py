@@ -27,22 +27,19 @@ from benchmarks.harness import ROOT, Service
 
 P95_MS, DROPS, RATE_SHARE = 150.0, 0.01, 0.98
 WARM_S = 4.0
-STREAMS_PER_WORKER = 8
 STREAMS_PER_SUBSCRIBER = 48
 SAMPLE_S = 0.25
 CAPTURED = re.compile(rb'"captured_at":\s*"([^"]+)"')
 
 
 def measure(
-    streams: int, clips: list[Path], detector: dict[str, Any], seconds: float, gpu: int | None, decoder: str = "auto"
+    streams: int, clips: list[Path], detector: dict[str, Any], seconds: float, gpu: int | None, per_worker: int
 ) -> dict[str, Any]:
     """One run with so many streams, spread over the clips."""
     config = {
         "detector": detector,
-        "workers": {"streams_per_worker": STREAMS_PER_WORKER, "standby": False},
-        "streams": {
-            f"s{n}": {"url": str(clips[n % len(clips)]), "loop": True, "decoder": decoder} for n in range(streams)
-        },
+        "workers": {"streams_per_worker": per_worker, "standby": False},
+        "streams": {f"s{n}": {"url": str(clips[n % len(clips)]), "loop": True} for n in range(streams)},
     }
     began = time.monotonic()
     with Service(config) as service:
@@ -69,7 +66,8 @@ def measure(
     p50, p95, p99 = (round(float(value), 1) for value in np.percentile(passed, [50, 95, 99]))
     drop_share = dropped / max(1, outcomes["decoded"])
     result = {
-        "streams": streams, "fps": round(fps, 1), "p50_ms": p50, "p95_ms": p95, "p99_ms": p99,
+        "streams": streams, "streams_per_worker": per_worker,
+        "fps": round(fps, 1), "p50_ms": p50, "p95_ms": p95, "p99_ms": p99,
         "dropped_share": round(drop_share, 4), "outcomes": {k: v for k, v in outcomes.items() if v},
         "started_s": round(service_s, 1), "ready_s": round(ready_s, 1),
         "cpu_cores": round((cpu_after - cpu_before) / seconds, 2), "decoders": after.decoders,

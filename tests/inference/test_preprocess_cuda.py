@@ -14,6 +14,7 @@ import pytest
 import torch
 from av.video.reformatter import ColorRange
 
+from inference import preprocess_cuda
 from inference.config import DetectorConfig
 from inference.heads import load_head
 from inference.input import InputSpec
@@ -139,6 +140,45 @@ def test_detections_are_those_of_the_cpu(data: Path) -> None:
         assert len(ours) == len(theirs) >= 6
         np.testing.assert_allclose(ours[:, :4], theirs[:, :4], atol=1)
         np.testing.assert_allclose(ours[:, 4], theirs[:, 4], atol=0.02)
+
+
+def test_where_the_kernel_cannot_run_pytorch_does_the_same() -> None:
+    assert preprocess_cuda._kernel(CPU) is fit_by_torch
+
+
+class Cuda:
+    """What `DeviceLetterboxer` asks of CUDA, in the order it does: a stream, an event or a context."""
+
+    asked: list[str] = []  # noqa: RUF012 - one list for all of them
+
+    def __init__(self, *_: object, **options: object) -> None:
+        assert options in ({}, {"blocking": True})
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def __getattr__(self, name: str) -> object:
+        return lambda *_: self.asked.append(name)
+
+
+def test_a_slot_is_complete_before_the_letterboxer_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fit(*arguments: object) -> None:
+        Cuda.asked.append("kernel")
+        fit_by_torch(*arguments)  # type: ignore[arg-type]
+
+    for name in ("Stream", "Event", "device", "stream", "default_stream"):
+        monkeypatch.setattr(torch.cuda, name, Cuda)
+    monkeypatch.setattr(preprocess_cuda, "_kernel", lambda device: fit)
+    image = decoded(photo(96, 54), BT709)
+    letterbox = Letterbox.fit(96, 54, 64)
+    letterboxer = DeviceLetterboxer(CPU)
+    out = torch.zeros((letterbox.height, letterbox.width, 3), dtype=torch.uint8)
+    for _ in range(2):
+        Cuda.asked.clear()
+        letterboxer.apply(DeviceFrame("gate", 1, 0, 0, 0, 0, as_nvdec(image)), letterbox, out)
+        assert Cuda.asked == ["wait_stream", "kernel", "record", "synchronize"]
+    assert distance(out.numpy(), on_host(image, letterbox))[0] <= MEAN_LEVELS
 
 
 INTERPRETED = """

@@ -56,6 +56,36 @@ def test_what_is_no_handle_is_refused(handle: bytes) -> None:
         unpack_handle(handle)
 
 
+def test_what_one_process_hands_over_another_opens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's own part, which only a GPU has, is played by the same memory."""
+    ours = DeviceRing.create(2, SLOT_BYTES, CPU)
+    storage = ours.picture(0, 32, 64).untyped_storage()
+    received: list[tuple[object, ...]] = []
+
+    def opened(*shared: object) -> torch.UntypedStorage:
+        received.append(shared)
+        return storage
+
+    monkeypatch.setattr(torch.UntypedStorage, "_share_cuda_", lambda _: SHARED)
+    monkeypatch.setattr(torch.UntypedStorage, "_new_shared_cuda", staticmethod(opened))
+    for name in ("init", "device", "current_stream"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_: Anything())
+    theirs = DeviceRing.open(ours.handle())
+    assert received == [SHARED]
+    theirs.picture(1, 32, 64).fill_(5)
+    assert ours.picture(1, 32, 64).unique().tolist() == [5]
+
+
+class Anything:
+    """A context, or a stream that has nothing to wait for."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def synchronize(self) -> None: ...
+
+
 OPENING = """
 import sys
 from ingest.device_ring import DeviceRing
