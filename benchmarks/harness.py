@@ -69,7 +69,7 @@ class Service:
         file.write_text(yaml.safe_dump(self._config))
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [str(Path(sys.executable).with_name("vigil")), "run", "-c", str(file)], stdout=log, stderr=log, cwd=ROOT
+                [sys.executable, "-m", "vigil.cli", "run", "-c", str(file)], stdout=log, stderr=log, cwd=ROOT
             )
         addresses = Path(self._folder.name) / "state" / "addresses.json"
         ends = time.monotonic() + START_S

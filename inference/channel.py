@@ -15,8 +15,8 @@ import numpy as np
 
 from inference.found import Found, Rows, Spans
 
-_HELLO = struct.Struct("<IQ")
-_FILLED = struct.Struct("<IIHH?fQQ")
+_HELLO = struct.Struct("<IQ?")
+_FILLED = struct.Struct("<IIHH?fQQ?")
 _ANSWER = struct.Struct("<IIBHHQff")
 # Follows the rows where objects have more than a box: of how many, keypoints of each, whether corners, spans of masks.
 _DETAILS = struct.Struct("<HHHi")
@@ -24,6 +24,9 @@ _DETAILS = struct.Struct("<HHHi")
 MAX_DETAIL_BYTES = 96 * 1024
 MAX_MESSAGE_BYTES = 120 * 1024
 STUCK_PEER_S = 1.0
+# The detector may be attaching other workers.
+GRANT_S = 10.0
+_NO_GRANT = b"-"
 
 
 class Outcome(IntEnum):
@@ -38,7 +41,8 @@ class Outcome(IntEnum):
 class Filled:
     """Worker to detector: this slot holds a frame.
 
-    `keep_all`: do not replace it by a newer one; `weight`: the stream's share of the device.
+    `keep_all`: do not replace it by a newer one; `weight`: the stream's share of the device; `on_device`: the picture
+    is in the ring in GPU memory, not in the host's.
     """
 
     slot: int
@@ -49,6 +53,7 @@ class Filled:
     weight: float
     seq: int
     sent_ns: int
+    on_device: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,7 @@ def pack_filled(message: Filled) -> bytes:
         message.weight,
         message.seq,
         message.sent_ns,
+        message.on_device,
     )
 
 
@@ -135,13 +141,13 @@ def _unpack_details(rows: Rows, data: bytes, offset: int) -> Found:
     return Found(rows, keypoints, corners, masks)
 
 
-def send_hello(link: socket.socket, ring_fd: int, slots: int, slot_bytes: int) -> None:
-    """A worker's first message: its ring."""
-    socket.send_fds(link, [_HELLO.pack(slots, slot_bytes)], [ring_fd])
+def send_hello(link: socket.socket, ring_fd: int, slots: int, slot_bytes: int, wants_device_ring: bool = False) -> None:
+    """A worker's first message: its ring, and whether it could use one like it in GPU memory."""
+    socket.send_fds(link, [_HELLO.pack(slots, slot_bytes, wants_device_ring)], [ring_fd])
 
 
-def receive_hello(link: socket.socket) -> tuple[int, int, int]:
-    """The ring's file descriptor, number of slots and bytes per slot.
+def receive_hello(link: socket.socket) -> tuple[int, int, int, bool]:
+    """The ring's file descriptor, number of slots and bytes per slot, and whether a grant is awaited.
 
     Raises:
         EOFError: the worker is gone.
@@ -152,8 +158,28 @@ def receive_hello(link: socket.socket) -> tuple[int, int, int]:
     link.settimeout(None)
     if not fds:
         raise EOFError("the worker closed the link before its first message")
-    slots, slot_bytes = _HELLO.unpack(data)
-    return fds[0], slots, slot_bytes
+    slots, slot_bytes, wants_device_ring = _HELLO.unpack(data)
+    return fds[0], slots, slot_bytes, wants_device_ring
+
+
+def send_grant(link: socket.socket, handle: bytes | None) -> None:
+    """The detector's answer to a worker that wants a ring in GPU memory: what it is opened by, or None: no."""
+    send(link, handle or _NO_GRANT)
+
+
+def receive_grant(link: socket.socket) -> bytes | None:
+    """The detector's answer, awaited for `GRANT_S` at most.
+
+    Raises:
+        EOFError: the detector is gone.
+        TimeoutError: it has not answered.
+    """
+    link.settimeout(GRANT_S)
+    data = link.recv(MAX_MESSAGE_BYTES)
+    link.settimeout(None)
+    if not data:
+        raise EOFError("the detector closed the link before its first message")
+    return None if data == _NO_GRANT else data
 
 
 def send(link: socket.socket, data: bytes) -> None:

@@ -7,9 +7,7 @@ import time
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numpy as np
-
-from inference.runtimes import Runtime
+from inference.runtimes import Picture, Runtime, blank_picture, detect_on_device
 
 # A larger batch must make frames cheaper by this much to be worth its latency.
 WORTHWHILE = 0.97
@@ -62,17 +60,23 @@ class CostCurve:
 
 def measure(runtime: Runtime, height: int, width: int) -> CostCurve:
     """Times prepared batches of 1, 2, 4 … up to the runtime's largest, each a few times, and takes the medians."""
-    picture = np.zeros((height, width, 3), np.uint8)
+    picture = blank_picture(runtime, height, width)
     points = []
     size = 1
     while size <= runtime.max_batch:
-        runtime.infer([picture] * size)
+        _run(runtime, [picture] * size)
         points.append((size, statistics.median(_seconds(runtime, [picture] * size) for _ in range(RUNS))))
         size *= 2
     return CostCurve(tuple(points))
 
 
-def _seconds(runtime: Runtime, pictures: list[np.ndarray]) -> float:
+def _seconds(runtime: Runtime, pictures: list[Picture]) -> float:
     began = time.perf_counter()
-    runtime.infer(pictures)
+    _run(runtime, pictures)
     return time.perf_counter() - began
+
+
+def _run(runtime: Runtime, pictures: list[Picture]) -> None:
+    """As the detector does it."""
+    if detect_on_device(runtime, pictures) is None:
+        runtime.infer(pictures)

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import structlog
 
@@ -23,9 +23,12 @@ from inference.forecast import Forecast
 from inference.found import NOTHING, Found
 from inference.heads import Head
 from inference.metrics import DetectorMetrics
-from inference.runtimes import Runtime
+from inference.runtimes import Picture, Runtime, detect_on_device, gpu_of
 from inference.scheduler import Scheduler
 from ingest.ring import Ring
+
+if TYPE_CHECKING:
+    from ingest.device_ring import DeviceRing
 
 log = structlog.get_logger()
 
@@ -35,11 +38,17 @@ STUCK_INFERENCE_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A worker: its link and its ring."""
+    """A worker: its link, its ring, and the one in GPU memory where it has one."""
 
     worker: str
     link: socket.socket
     ring: Ring
+    device_ring: DeviceRing | None = None
+
+    def picture(self, frame: Filled) -> Picture:
+        """What the worker filled."""
+        ring = self.device_ring if frame.on_device and self.device_ring else self.ring
+        return ring.picture(frame.slot, frame.height, frame.width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +80,43 @@ class Detector:
         self._requested: set[Hashable] = set()
         self._stopping = False
         self._failures = 0
+        self._device_rings: dict[str, DeviceRing] = {}  # by worker
         self._busy_since: dict[int, float] = {}  # inference thread -> when its current batch began
 
     # -- called by the thread that reads the links
 
     def attach(self, worker: str, link: socket.socket) -> Peer:
         """Takes on a worker whose link was just received; waits for its first message."""
-        fd, slots, slot_bytes = channel.receive_hello(link)
-        return Peer(worker, link, Ring(fd, slots, slot_bytes))
+        fd, slots, slot_bytes, wants_device_ring = channel.receive_hello(link)
+        ring = Ring(fd, slots, slot_bytes)
+        if not wants_device_ring:
+            return Peer(worker, link, ring)
+        device_ring, handle = self._device_ring(worker, slots, slot_bytes)
+        try:
+            channel.send_grant(link, handle)
+        except OSError:
+            ring.close()
+            raise
+        return Peer(worker, link, ring, device_ring)
+
+    def _device_ring(self, worker: str, slots: int, slot_bytes: int) -> tuple[DeviceRing | None, bytes | None]:
+        """GPU memory for a worker and what it is opened by, if the runtime can read such memory.
+
+        A worker that replaces another takes over its ring: the memory is never freed while a process may write to it.
+        """
+        gpu = gpu_of(self.runtime)
+        if gpu is None:
+            return None, None
+        from ingest.device_ring import DeviceRing  # PyTorch, which such a runtime has loaded
+
+        try:
+            ring = self._device_rings.get(worker)
+            if ring is None or (ring.slots, ring.slot_bytes) != (slots, slot_bytes):
+                ring = self._device_rings[worker] = DeviceRing.create(slots, slot_bytes, gpu)
+            return ring, ring.handle()
+        except RuntimeError as error:  # CUDA's: no memory left, or none that can be shared
+            log.error("frames go through the host's memory: no GPU memory to share", worker=worker, error=str(error))
+            return None, None
 
     def read(self, peer: Peer) -> bool:
         """Takes everything the worker has sent; False when it is gone."""
@@ -201,14 +239,16 @@ class Detector:
     def _infer(self, batch: list[_Job]) -> None:
         began = time.monotonic_ns()
         try:
-            pictures = [job.peer.ring.picture(job.frame.slot, job.frame.height, job.frame.width) for job in batch]
-            outputs = self.runtime.infer(pictures)
-            inferred = time.monotonic_ns()
+            pictures = [job.peer.picture(job.frame) for job in batch]
             height, width = batch[0].frame.height, batch[0].frame.width
-            found = [
-                self._fitting(self._head.decode([output[index] for output in outputs], height, width))
-                for index in range(len(batch))
-            ]
+            found = detect_on_device(self.runtime, pictures)
+            outputs = self.runtime.infer(pictures) if found is None else []
+            inferred = time.monotonic_ns()
+            if found is None:
+                found = [
+                    self._fitting(self._head.decode([output[index] for output in outputs], height, width))
+                    for index in range(len(batch))
+                ]
         except Exception as error:  # whatever a runtime raises must reach the workers as an answer
             self._failed(batch, error)
             return

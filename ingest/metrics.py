@@ -35,6 +35,9 @@ class IngestMetrics:
             ["stream"],
             registry=registry,
         )
+        self.decoder = Gauge(
+            "vigil_decoder_info", "1 for what decodes a stream.", ["stream", "decoder"], registry=registry
+        )
         self.ledgers = LedgerCollector()
         registry.register(self.ledgers)
 

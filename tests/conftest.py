@@ -23,6 +23,14 @@ def data() -> Path:
     return DATA.resolve()
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """On a GPU, FFmpeg starts CUDA before PyTorch does in some test, as in a worker."""
+    from ingest.sources.nvdec import hold_gpu
+
+    if any(Path("/dev").glob("nvidia[0-9]*")):
+        hold_gpu(0)
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = [report.nodeid for report in reporter.stats.get("skipped", []) if "tests/e2e" in report.nodeid]

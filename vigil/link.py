@@ -7,13 +7,19 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import structlog
+
 from inference import channel
 from inference.channel import Answer, Filled
 from inference.model import ModelInfo
 from ingest.ring import Ring
+from ingest.sources.nvdec import hold_gpu
 
 if TYPE_CHECKING:
+    from ingest.device_ring import DeviceRing
     from vigil.reader import Departed, Ledger
+
+log = structlog.get_logger()
 
 
 class DetectorLink:
@@ -25,7 +31,39 @@ class DetectorLink:
         self.model = model
         self._lock = threading.Lock()
         self._open = True
-        channel.send_hello(link, ring.fd, ring.slots, ring.slot_bytes)
+        self.device_ring: DeviceRing | None = None
+        # Whether the detector will say if there is one; `open_device_ring` then waits for it.
+        self.awaits_device = model.device.startswith("cuda")
+        channel.send_hello(link, ring.fd, ring.slots, ring.slot_bytes, self.awaits_device)
+
+    @property
+    def gpu(self) -> int | None:
+        """The number of the GPU that wants the frames, if one does."""
+        return self.device_ring.device.index if self.device_ring else None
+
+    def open_device_ring(self) -> None:
+        """Takes the ring in GPU memory that the detector grants, if any; CUDA starts in this process for it.
+
+        Takes seconds the first time. Without a ring frames come through the host's memory as on a CPU.
+
+        Raises:
+            EOFError, OSError: the detector is gone.
+        """
+        handle = channel.receive_grant(self.socket)
+        if handle is None:
+            return
+        try:
+            from inference import preprocess_cuda
+            from ingest.device_ring import DeviceRing, device_of
+
+            if (reason := hold_gpu(device_of(handle))) is not None:
+                log.warning("this worker decodes on the CPU", reason=reason)
+            ring = DeviceRing.open(handle)
+            preprocess_cuda.prepare(ring.device)
+        except (ImportError, RuntimeError, ValueError) as error:
+            log.warning("frames go through the host's memory: this worker cannot use the GPU", error=str(error))
+            return
+        self.device_ring = ring
 
     def submit(self, stream: int, ledger: Ledger, departed: Departed, keep_all: bool, weight: float) -> bool:
         """Hands a filled slot of the worker's stream number `stream` to the detector.
@@ -39,8 +77,9 @@ class DetectorLink:
                 return False
             ticket = ledger.depart(departed)
             message = Filled(
-                departed.slot, stream, box.height, box.width, keep_all, weight, ticket, time.monotonic_ns()
-            )
+                departed.slot, stream, box.height, box.width, keep_all, weight, ticket, time.monotonic_ns(),
+                departed.on_device,
+            )  # fmt: skip
             try:
                 # Never waits: the slots in flight are fewer than the messages a socket holds.
                 self.socket.send(channel.pack_filled(message), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)

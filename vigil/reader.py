@@ -6,13 +6,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from threading import Event
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
 from inference.channel import Answer
 from inference.letterbox import Letterbox
 from ingest.clock import MediaClock
+from ingest.device_frame import DeviceFrame, is_on_device
 from ingest.errors import Reason, SourceError
 from ingest.frame import Frame
 from ingest.ledger import Fate, FrameLedger
@@ -24,6 +25,9 @@ from ingest.sources import Source, open_source
 from vigil.link import DetectorLink
 from vigil.orders import StreamOrder
 from vigil.services import Services
+
+if TYPE_CHECKING:
+    from inference.preprocess_cuda import DeviceLetterboxer
 
 log = structlog.get_logger()
 
@@ -48,11 +52,12 @@ class SessionEnd:
 
 @dataclass(frozen=True, slots=True)
 class Departed:
-    """A frame on its way through the detector, and the slot its model-sized copy is in."""
+    """A frame on its way through the detector, and the slot its model-sized copy is in, in GPU memory or the host's."""
 
     frame: Frame
     letterbox: Letterbox
     slot: int
+    on_device: bool = False
 
 
 Passage = Departed | SessionStart | SessionEnd
@@ -94,11 +99,10 @@ class StreamReader:
         self._services = services
         self._session = order.last_session
         metrics = services.metrics
-        self._decode_seconds, self._letterbox_seconds = (
-            metrics.stage.labels("decode"),
-            metrics.stage.labels("letterbox"),
-        )
+        self._decode_seconds = metrics.stage.labels("decode")
+        self._letterbox_seconds = metrics.stage.labels("letterbox")
         self._shrinker = Shrinker()
+        self._device_letterboxer: DeviceLetterboxer | None = None
         self._letterboxes: dict[tuple[int, int], Letterbox] = {}
 
     def run(self, listener: Listener, stop: Event) -> None:
@@ -135,7 +139,7 @@ class StreamReader:
         self._services.call(self._listener.state_changed, change)
 
     def _read_session(self, stop: Event, backoff: Backoff) -> None:
-        with open_source(self._config) as source:
+        with open_source(self._config, self._gpu()) as source:
             try:
                 seq = 0
                 for frame in self._timed_frames(source, stop):
@@ -151,10 +155,19 @@ class StreamReader:
                     self._ledger.mark(SessionEnd(self._session))
                     self._services.call(self._listener.drain)
 
+    def _gpu(self) -> int | None:
+        """The number of the GPU that wants the frames, if the detector has one."""
+        link = self._services.link()
+        return link.gpu if link else None
+
     def _begin(self, source: Source) -> None:
         rates = [rate for rate in (self._config.fps, source.frame_rate) if rate]
         self._ledger.mark(SessionStart(self._session, min(rates, default=DEFAULT_RATE)))
         self._sampler = Sampler(self._config.fps)
+        for decoder in ("cpu", "nvdec"):
+            self._services.metrics.ingest.decoder.labels(self._stream, decoder).set(decoder == source.decoder)
+        if source.fallback:
+            log.warning("decoding on the CPU", stream=self._stream, reason=source.fallback)
         self._tell(StateChange(StreamState.LIVE, session=self._session, description=source.description))
 
     def _timed_frames(self, source: Source, stop: Event) -> Iterator[Frame]:
@@ -172,7 +185,8 @@ class StreamReader:
                 early = began + pts_ns / 1e9 - time.monotonic()
                 if early > 0 and stop.wait(early):
                     return
-            yield Frame(self._stream, self._session, seq, pts_ns, time.monotonic_ns(), time.time_ns(), image)
+            kind = DeviceFrame if is_on_device(image) else Frame
+            yield kind(self._stream, self._session, seq, pts_ns, time.monotonic_ns(), time.time_ns(), image)
 
     def _forward(self, frame: Frame, source: Source, stop: Event) -> None:
         self._decode_seconds.observe(source.decode_s)
@@ -187,15 +201,29 @@ class StreamReader:
         link, slot = taken
         began = time.perf_counter()
         letterbox = self._letterbox(frame, link)
+        on_device = self._fill(frame, letterbox, link, slot)
+        self._letterbox_seconds.observe(time.perf_counter() - began)
+        if not link.submit(
+            self._number, self._ledger, Departed(frame, letterbox, slot, on_device),
+            self._config.on_full == "block", self._weight,
+        ):  # fmt: skip
+            self._slots.give_back(slot)
+            self._ledger.count(Fate.DROPPED_DETECTOR)
+
+    def _fill(self, frame: Frame, letterbox: Letterbox, link: DetectorLink, slot: int) -> bool:
+        """Puts the frame into the slot at the model's size; True: into that in GPU memory, as the frame is there."""
+        if isinstance(frame, DeviceFrame) and link.device_ring is not None:
+            if self._device_letterboxer is None:
+                from inference.preprocess_cuda import DeviceLetterboxer  # PyTorch, which the link has loaded
+
+                self._device_letterboxer = DeviceLetterboxer(link.device_ring.device)
+            on_device = link.device_ring.picture(slot, letterbox.height, letterbox.width)
+            self._device_letterboxer.apply(frame, letterbox, on_device)
+            return True
         picture = link.ring.picture(slot, letterbox.height, letterbox.width)
         self._shrinker.shrink(frame.image, picture, letterbox.place)
         letterbox.pad(picture)
-        self._letterbox_seconds.observe(time.perf_counter() - began)
-        if not link.submit(
-            self._number, self._ledger, Departed(frame, letterbox, slot), self._config.on_full == "block", self._weight
-        ):
-            self._slots.give_back(slot)
-            self._ledger.count(Fate.DROPPED_DETECTOR)
+        return False
 
     def _take_slot(self, stop: Event) -> tuple[DetectorLink, int] | Fate:
         """The detector's link and a free slot; for a stream that may wait, once there are both."""

@@ -53,6 +53,8 @@ class Worker:
     def __init__(self, control: Control) -> None:
         self._control = control
         self._link: DetectorLink | None = None
+        self._joining: DetectorLink | None = None
+        self._device_task: asyncio.Task[None] | None = None
         self._ring: Ring | None = None
         self._streams: list[Stream] = []
         self._metrics = WorkerMetrics()
@@ -112,11 +114,30 @@ class Worker:
         if self._ring is None:
             self._ring = Ring.create(len(self._streams) * self._slots_per_stream, 3 * model.image_size**2)
         try:
-            self._link = DetectorLink(link, self._ring, model)
+            joining = self._joining = DetectorLink(link, self._ring, model)
         except OSError:
             link.close()  # it died meanwhile; the supervisor will send another link
             return
-        asyncio.get_running_loop().add_reader(link, self._read_answers, self._link)
+        if joining.awaits_device:
+            self._device_task = asyncio.create_task(self._join_device(joining, model), name="join device")
+        else:
+            self._join(joining, model)
+
+    async def _join_device(self, link: DetectorLink, model: ModelInfo) -> None:
+        """As `_join`, after what takes seconds: CUDA has to start in this process."""
+        try:
+            await asyncio.to_thread(link.open_device_ring)
+        except (EOFError, OSError):
+            link.close()  # it died meanwhile
+            return
+        if link is self._joining:
+            self._join(link, model)
+        else:
+            link.close()  # there is another detector by now
+
+    def _join(self, link: DetectorLink, model: ModelInfo) -> None:
+        self._link, self._joining = link, None
+        asyncio.get_running_loop().add_reader(link.socket, self._read_answers, link)
         for stream in self._streams:
             stream.start(model)
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Union, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inference.errors import ModelError
+from inference.found import Found
 from inference.heads import Outputs
 from inference.input import InputSpec
 
 if TYPE_CHECKING:
+    import torch
+
     from inference.config import DetectorConfig
     from inference.model import ModelInfo
 
@@ -35,6 +38,10 @@ def probe_size(spec: InputSpec) -> tuple[int, int]:
     return spec.fixed or (spec.stride * PROBE_STRIDES, spec.stride * PROBE_STRIDES)
 
 
+Picture = Union[NDArray[np.uint8], "torch.Tensor"]
+"""uint8 BGR [height, width, 3]; a tensor is in the memory of the runtime's GPU."""
+
+
 class Runtime(Protocol):
     """Computes one model on one device. Constructed as `Runtime(path, config)`; raises ModelError when it cannot.
 
@@ -49,9 +56,46 @@ class Runtime(Protocol):
         """Makes ready for pictures of this size; blocks as long as that takes. Called before the first `infer`."""
         ...
 
-    def infer(self, pictures: Sequence[NDArray[np.uint8]]) -> Outputs:
+    def infer(self, pictures: Sequence[Any]) -> Outputs:
         """Raw outputs, each [batch, ...], for uint8 BGR pictures [height, width, 3], all of one prepared size."""
         ...
+
+
+@runtime_checkable
+class DeviceRuntime(Protocol):
+    """What a runtime on a GPU may offer beside `Runtime`: pictures stay on the device, and only boxes leave it.
+
+    Attributes:
+        gpu: the device whose memory pictures may be in, as tensors, in `infer` and `detect`; None: the host's only.
+        detects: whether `detect` does what the model's head would do.
+    """
+
+    gpu: torch.device | None
+    detects: bool
+
+    def detect(self, pictures: Sequence[Picture]) -> list[Found]:
+        """What the head would make of `infer`'s outputs, by the detector's own config."""
+        ...
+
+
+def gpu_of(runtime: Runtime) -> torch.device | None:
+    """The GPU whose memory this runtime reads pictures from, if it does."""
+    return runtime.gpu if isinstance(runtime, DeviceRuntime) else None
+
+
+def blank_picture(runtime: Runtime, height: int, width: int) -> Picture:
+    """A black picture where the service's would be."""
+    gpu = gpu_of(runtime)
+    if gpu is None:
+        return np.zeros((height, width, 3), np.uint8)
+    import torch  # which such a runtime has loaded
+
+    return torch.zeros((height, width, 3), dtype=torch.uint8, device=gpu)
+
+
+def detect_on_device(runtime: Runtime, pictures: Sequence[Picture]) -> list[Found] | None:
+    """The boxes of each picture, where the runtime decodes by itself; None where `infer` and a head are needed."""
+    return runtime.detect(pictures) if isinstance(runtime, DeviceRuntime) and runtime.detects else None
 
 
 def load_runtime(path: Path, config: DetectorConfig) -> Runtime:

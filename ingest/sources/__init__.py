@@ -31,14 +31,24 @@ class Source(Protocol):
     """Seconds that decoding the latest packet took."""
     description: str
     """Codec, size and rate, for people."""
+    decoder: str
+    """What decodes: `cpu` or `nvdec`; certain once there was a frame."""
+    fallback: str | None
+    """Why the CPU decodes where the GPU was to."""
 
     def frames(self) -> Iterator[av.VideoFrame]:
         """Decoded frames in presentation order; ends where the source ends."""
         ...
 
 
-def open_source(config: SourceConfig) -> AbstractContextManager[Source]:
-    """The source that `config.url` names; it connects on entering."""
+def open_source(config: SourceConfig, gpu: int | None = None) -> AbstractContextManager[Source]:
+    """The source that `config.url` names; it connects on entering.
+
+    `gpu` is the number of the GPU that wants the frames, if one does: sources that decode through FFmpeg may then
+    yield frames in its memory.
+    """
     module, name = SCHEMES[config.scheme].split(":")
     source: AbstractContextManager[Source] = getattr(import_module(module), name)(config)
+    if gpu is not None and hasattr(source, "gpu"):
+        source.gpu = gpu
     return source

@@ -19,7 +19,7 @@ u16, u32, u64 = st.integers(0, 2**16 - 1), st.integers(0, 2**32 - 1), st.integer
 f32 = st.floats(width=32, allow_nan=False)
 
 
-@given(st.builds(Filled, u32, u32, u16, u16, st.booleans(), f32, u64, u64))
+@given(st.builds(Filled, u32, u32, u16, u16, st.booleans(), f32, u64, u64, st.booleans()))
 def test_a_filled_slot_arrives_as_sent(message: Filled) -> None:
     assert channel.unpack_filled(channel.pack_filled(message)) == message
 
@@ -117,12 +117,33 @@ def test_hello_hands_the_ring_over() -> None:
         ring = Ring.create(4, 3000)
         ring.picture(3, 10, 100)[:] = 42
         channel.send_hello(worker, ring.fd, 4, 3000)
-        fd, slots, slot_bytes = channel.receive_hello(detector)
-        assert (slots, slot_bytes) == (4, 3000)
+        fd, slots, slot_bytes, wants_device_ring = channel.receive_hello(detector)
+        assert (slots, slot_bytes, wants_device_ring) == (4, 3000, False)
         theirs = Ring(fd, slots, slot_bytes)
         assert (theirs.picture(3, 10, 100) == 42).all()
         theirs.close()
         ring.close()
+
+
+@pytest.mark.parametrize("handle", [b'{"memory": "00"}', None])
+def test_a_ring_in_gpu_memory_is_granted_or_not(handle: bytes | None) -> None:
+    worker, detector = pair()
+    with worker, detector:
+        ring = Ring.create(1, 300)
+        channel.send_hello(worker, ring.fd, 1, 300, wants_device_ring=True)
+        fd, *_, wants_device_ring = channel.receive_hello(detector)
+        assert wants_device_ring
+        channel.send_grant(detector, handle)
+        assert channel.receive_grant(worker) == handle
+        os.close(fd)
+        ring.close()
+
+
+def test_a_detector_that_is_gone_before_its_grant_is_an_eof() -> None:
+    worker, detector = pair()
+    detector.close()
+    with worker, pytest.raises(EOFError, match="before its first message"):
+        channel.receive_grant(worker)
 
 
 def test_a_worker_that_is_gone_before_its_hello_is_an_eof() -> None:

@@ -50,7 +50,7 @@ class Watcher:
 
 def test_an_unexpected_failure_ends_the_connection_and_not_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
-    def open_broken(config: object) -> Iterator[Broken]:
+    def open_broken(config: object, gpu: int | None = None) -> Iterator[Broken]:
         yield Broken()
 
     monkeypatch.setattr(reader, "open_source", open_broken)
