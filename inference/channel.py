@@ -22,6 +22,7 @@ _ANSWER = struct.Struct("<IIBHHQff")
 _DETAILS = struct.Struct("<HHHi")
 # At most 1000 boxes (`detector.max_detections`) take 24,026 bytes.
 MAX_DETAIL_BYTES = 96 * 1024
+FILLED_BYTES = _FILLED.size
 MAX_MESSAGE_BYTES = 120 * 1024
 STUCK_PEER_S = 1.0
 # The detector may be attaching other workers.

@@ -119,17 +119,16 @@ class Detector:
             return None, None
 
     def read(self, peer: Peer) -> bool:
-        """Takes everything the worker has sent; False when it is gone."""
+        """Takes what the worker has sent next; False when it is gone."""
         try:
-            while True:
-                data = peer.link.recv(channel.MAX_MESSAGE_BYTES, socket.MSG_DONTWAIT)
-                if not data:
-                    return False
-                self._offer(_Job(peer, channel.unpack_filled(data)))
+            data = peer.link.recv(channel.FILLED_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return True
         except OSError:
             return False
+        if data:
+            self._offer(_Job(peer, channel.unpack_filled(data)))
+        return bool(data)
 
     def detach(self, peer: Peer) -> None:
         """Lets go of a worker that is gone."""

@@ -88,17 +88,21 @@ class DetectorLink:
                 return False
             return True
 
-    def answers(self) -> tuple[list[Answer], bool]:
-        """What has arrived, and whether the detector is still there."""
-        arrived: list[Answer] = []
+    def answer(self) -> Answer | None:
+        """The next answer; None when none has arrived.
+
+        Raises:
+            EOFError: the detector is gone.
+        """
         try:
-            while data := self.socket.recv(channel.MAX_MESSAGE_BYTES, socket.MSG_DONTWAIT):
-                arrived.append(channel.unpack_answer(data))
+            data = self.socket.recv(channel.MAX_MESSAGE_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            return arrived, True
+            return None
         except OSError:
-            pass
-        return arrived, False
+            data = b""
+        if not data:
+            raise EOFError("the detector is gone")
+        return channel.unpack_answer(data)
 
     def close(self) -> None:
         with self._lock:

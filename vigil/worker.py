@@ -137,7 +137,7 @@ class Worker:
 
     def _join(self, link: DetectorLink, model: ModelInfo) -> None:
         self._link, self._joining = link, None
-        asyncio.get_running_loop().add_reader(link.socket, self._read_answers, link)
+        asyncio.get_running_loop().add_reader(link.socket, self._read_answer, link)
         for stream in self._streams:
             stream.start(model)
 
@@ -152,14 +152,16 @@ class Worker:
 
     # -- the detector
 
-    def _read_answers(self, link: DetectorLink) -> None:
-        answers, alive = link.answers()
-        for answer in answers:
-            self._streams[answer.stream].answered(answer)
-        if not alive:
+    def _read_answer(self, link: DetectorLink) -> None:
+        try:
+            answer = link.answer()
+        except EOFError:
             log.warning("detector is gone; frames are dropped until it is back")
             self._detach()
             self._control.send("unlinked")  # it may be alive, and have let go of a worker that did not read
+            return
+        if answer is not None:
+            self._streams[answer.stream].answered(answer)
 
     # -- the supervisor
 

@@ -77,9 +77,11 @@ class OpenVinoRuntime:
 
     def infer(self, pictures: Sequence[NDArray[np.uint8]]) -> Outputs:
         (picture,) = pictures
-        request = self._request(picture.shape[0], picture.shape[1])
-        request.infer([ov.Tensor(picture[None], shared_memory=True)], share_inputs=True, share_outputs=True)
-        return [tensor.data for tensor in request.output_tensors]
+        request, outputs = self._request(picture.shape[0], picture.shape[1])
+        request.set_input_tensor(ov.Tensor(picture[None], shared_memory=True))
+        request.start_async(share_inputs=True)
+        request.wait()
+        return outputs
 
     def _compile(self, height: int, width: int) -> ov.CompiledModel:
         try:
@@ -105,11 +107,12 @@ class OpenVinoRuntime:
                 f"OpenVINO cannot use {self._model_path.name} at {width}x{height}: {_first_line(error)}"
             ) from None
 
-    def _request(self, height: int, width: int) -> ov.InferRequest:
-        """This thread's own request for this size."""
-        requests: dict[Any, ov.InferRequest] = self._requests.__dict__
+    def _request(self, height: int, width: int) -> tuple[ov.InferRequest, Outputs]:
+        """This thread's own request for this size, and its outputs' own memory."""
+        requests: dict[Any, tuple[ov.InferRequest, Outputs]] = self._requests.__dict__
         if (height, width) not in requests:
-            requests[height, width] = self._compiled[height, width].create_infer_request()
+            request = self._compiled[height, width].create_infer_request()
+            requests[height, width] = request, [tensor.data for tensor in request.output_tensors]
         return requests[height, width]
 
 

@@ -78,7 +78,8 @@ def test_frames_in_both_memories_share_the_detector(link: tuple[socket.socket, s
         thread.start()
     for stream, slot, on_device in ((0, 1, False), (1, 2, True)):
         channel.send(ours, channel.pack_filled(Filled(slot, stream, *SIZE, False, 1.0, 1, 0, on_device)))
-    detector.read(peer)
+    assert detector.read(peer)
+    assert detector.read(peer)
     ours.settimeout(10)
     answers = [channel.unpack_answer(ours.recv(channel.MAX_MESSAGE_BYTES)) for _ in range(2)]
     detector.stop()
