@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from inference.channel import Answer
 from inference.letterbox import Letterbox
@@ -18,7 +20,7 @@ from ingest.errors import Reason, SourceError
 from ingest.frame import Frame
 from ingest.ledger import Fate, FrameLedger
 from ingest.reconnect import Backoff, StreamState
-from ingest.ring import FreeSlots
+from ingest.ring import FreeSlots, Ring
 from ingest.sampling import Sampler
 from ingest.shrink import Shrinker
 from ingest.sources import Source, open_source
@@ -104,6 +106,7 @@ class StreamReader:
         self._shrinker = Shrinker()
         self._device_letterboxer: DeviceLetterboxer | None = None
         self._letterboxes: dict[tuple[int, int], Letterbox] = {}
+        self._pictures: dict[int, tuple[Ring, Letterbox, NDArray[np.uint8]]] = {}  # by slot
 
     def run(self, listener: Listener, stop: Event) -> None:
         """Reads until told to stop, reconnecting as often as it takes; returns at the end of a file."""
@@ -220,10 +223,17 @@ class StreamReader:
             on_device = link.device_ring.picture(slot, letterbox.height, letterbox.width)
             self._device_letterboxer.apply(frame, letterbox, on_device)
             return True
-        picture = link.ring.picture(slot, letterbox.height, letterbox.width)
-        self._shrinker.shrink(frame.image, picture, letterbox.place)
-        letterbox.pad(picture)
+        self._shrinker.shrink(frame.image, self._picture(letterbox, link, slot), letterbox.place)
         return False
+
+    def _picture(self, letterbox: Letterbox, link: DetectorLink, slot: int) -> NDArray[np.uint8]:
+        """The slot as a padded picture; the padding stays, as only the part within it is written."""
+        ring, padded, picture = self._pictures.get(slot, (None, None, None))
+        if picture is None or ring is not link.ring or padded is not letterbox:
+            picture = link.ring.picture(slot, letterbox.height, letterbox.width)
+            letterbox.pad(picture)
+            self._pictures[slot] = link.ring, letterbox, picture
+        return picture
 
     def _take_slot(self, stop: Event) -> tuple[DetectorLink, int] | Fate:
         """The detector's link and a free slot; for a stream that may wait, once there are both."""
