@@ -5,6 +5,7 @@
 | reading links, control   | the main thread, in `_serve`                       |
 | `Detector.run_inference` | `runtime.parallel` daemon threads                  |
 | `Detector.run_preparing` | one daemon thread                                  |
+| telling that it loads    | one daemon thread, until the model is there        |
 
 It ends when told to, when the supervisor is gone, or with an error when inference keeps failing.
 """
@@ -18,6 +19,8 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +43,7 @@ from vigil.control import Control
 log = structlog.get_logger()
 
 BEAT_S = 1.0
+LONGEST_LOAD_S = 1800.0
 
 
 def load(config: DetectorConfig, registry: CollectorRegistry) -> Detector:
@@ -74,7 +78,8 @@ def main() -> None:
     try:
         order = control.receive()
         assert order is not None and order.kind == "assign"
-        detector = load(DetectorConfig.model_validate(order.data["detector"]), registry)
+        with _told_to_be_loading(control):
+            detector = load(DetectorConfig.model_validate(order.data["detector"]), registry)
     except EOFError:
         os._exit(1)
     except ModelError as error:
@@ -94,6 +99,26 @@ def main() -> None:
         os._exit(1)  # the supervisor is gone
     detector.stop()
     os._exit(0)
+
+
+@contextmanager
+def _told_to_be_loading(control: Control) -> Iterator[None]:
+    """Quantising a model or building an engine takes minutes, in which the supervisor would take silence for a hang."""
+    done = threading.Event()
+    ends = time.monotonic() + LONGEST_LOAD_S
+
+    def tell() -> None:
+        while not done.wait(BEAT_S) and time.monotonic() < ends:
+            with suppress(OSError):  # the supervisor is gone, which reading from it tells
+                control.send("beat")
+
+    thread = threading.Thread(target=tell, name="loading", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def _serve(detector: Detector, control: Control, registry: CollectorRegistry) -> None:
