@@ -8,7 +8,7 @@ UV = $(shell command -v uv || echo $(BIN)/uv)
 RTSP_PACKAGES := gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
   gstreamer1.0-plugins-bad
 RTSP_CHECK := /usr/bin/python3 -c 'import gi; gi.require_version("GstRtspServer", "1.0")' >/dev/null 2>&1
-CODE := ingest inference tracking publish vigil tests
+CODE := ingest inference tracking publish vigil tests benchmarks
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-rtsp demo test lint types format bench lock schema clean
@@ -39,8 +39,14 @@ setup-rtsp: ## Install the RTSP server for the end-to-end tests, when root and a
 demo: setup ## Run the demo; ARGS="--source FILE" and others are passed on
 	@$(BIN)/vigil demo $(ARGS)
 
-test: setup setup-rtsp ## Run all tests; ARGS are passed to pytest
+# End-to-end tests use all cores and measure time: they run alone, one after the other.
+test: setup setup-rtsp ## Run all tests; or those that ARGS give to pytest
+ifdef ARGS
 	@$(BIN)/python -m pytest $(ARGS)
+else
+	@$(BIN)/python -m pytest --ignore tests/e2e --numprocesses auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/python -m pytest tests/e2e
+endif
 
 lint: setup ## Check style, formatting and the direction of imports
 	$(BIN)/ruff check $(CODE)

@@ -46,8 +46,8 @@ BEAT_S = 1.0
 LONGEST_LOAD_S = 1800.0
 
 
-def load(config: DetectorConfig, registry: CollectorRegistry) -> Detector:
-    """The model, found and loaded.
+def load(config: DetectorConfig, registry: CollectorRegistry, tested: bool) -> Detector:
+    """The model, found and loaded; `tested`: an earlier process has loaded and tried the same one.
 
     Raises:
         ModelError: it cannot be.
@@ -62,7 +62,7 @@ def load(config: DetectorConfig, registry: CollectorRegistry) -> Detector:
     outputs = [output[0] for output in runtime.infer([np.zeros((height, width, 3), np.uint8)])]
     check_head(head, info, outputs, height, width)
     sidecar = read_sidecar(path)
-    if sidecar is None or sidecar.self_test:
+    if not tested and (sidecar is None or sidecar.self_test):
         self_test(runtime)
     metrics = DetectorMetrics(registry)
     metrics.model.labels(info.name, info.hash, info.runtime, info.precision, info.device).set(1)
@@ -79,7 +79,7 @@ def main() -> None:
         order = control.receive()
         assert order is not None and order.kind == "assign"
         with _told_to_be_loading(control):
-            detector = load(DetectorConfig.model_validate(order.data["detector"]), registry)
+            detector = load(DetectorConfig.model_validate(order.data["detector"]), registry, order.data["tested"])
     except EOFError:
         os._exit(1)
     except ModelError as error:

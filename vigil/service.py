@@ -196,7 +196,7 @@ class Service:
 
     async def _start_detector(self, place: DetectorPlace) -> None:
         place.child = child = await self._spawn(place.name, DETECTOR)
-        child.send("assign", detector=place.config.model_dump(mode="json"))
+        child.send("assign", detector=place.config.model_dump(mode="json"), tested=place.model is not None)
         await _first(child.ready.wait(), child.ended.wait())
         if not child.ready.is_set():
             raise ModelError(f"{place.name}: {child.failure or f'the process ended with exit code {child.exit_code}'}")
