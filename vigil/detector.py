@@ -46,7 +46,7 @@ BEAT_S = 1.0
 LONGEST_LOAD_S = 1800.0
 
 
-def load(config: DetectorConfig, registry: CollectorRegistry, tested: bool) -> Detector:
+def load(config: DetectorConfig, registry: CollectorRegistry, tested: bool = False) -> Detector:
     """The model, found and loaded; `tested`: an earlier process has loaded and tried the same one.
 
     Raises:
