@@ -64,7 +64,7 @@ class Plan:
     Attributes:
         bottleneck: the resource that is short first.
         heaviest: the stage that takes most of the cores.
-        capacity_fps: analysed frames a second that the machine could do in all, in the streams' present mixture.
+        capacity_fps: analysed frames a second that the machine can do in all, with these streams decoded.
         fitting_streams: how many streams like these it can serve comfortably.
         fitting_fps: the analysed rate of each stream at which all of them fit; None when even decoding them does not.
         advice: what to change, most useful first; empty when it fits.
@@ -109,7 +109,8 @@ def plan(streams: Sequence[StreamCosts], rest_s: float, cores: int) -> Plan:
     )
     shortest = max(resources, key=lambda resource: resource.utilisation)
     heaviest = max(stages, key=lambda stage: stage.cores)
-    fitting_fps = _fitting_fps(stages, resources, analysed, len(streams))
+    most_fps, fitting_fps = (analysed * _share(stages, resources, level) for level in (1.0, COMFORTABLE))
+    each_fps = fitting_fps / len(streams) if fitting_fps else None
     fits = shortest.utilisation <= COMFORTABLE
     return Plan(
         streams=len(streams),
@@ -118,11 +119,11 @@ def plan(streams: Sequence[StreamCosts], rest_s: float, cores: int) -> Plan:
         bottleneck=shortest.name,
         heaviest=heaviest.name,
         utilisation=shortest.utilisation,
-        capacity_fps=analysed / shortest.utilisation,
+        capacity_fps=most_fps,
         fitting_streams=int(len(streams) * COMFORTABLE / shortest.utilisation + 1e-9),
-        fitting_fps=fitting_fps,
+        fitting_fps=each_fps,
         fits=fits,
-        advice=() if fits else _advice(stages, shortest, fitting_fps, decoded, cores),
+        advice=() if fits else _advice(stages, shortest, each_fps, decoded, cores),
     )
 
 
@@ -132,15 +133,16 @@ def _stage(name: str, parts: list[tuple[float, float]]) -> Stage:
     return Stage(name, used / rate if rate else 0.0, rate, used)
 
 
-def _fitting_fps(stages: Sequence[Stage], resources: Sequence[Resource], analysed: float, count: int) -> float | None:
-    """Decoding costs the same however few of the frames are analysed; all else is in proportion."""
-    decoding = stages[0].cores
+def _share(stages: Sequence[Stage], resources: Sequence[Resource], level: float) -> float:
+    """Which part, or multiple, of the frames can be analysed so that no resource is used beyond `level`; 0: none.
+
+    Decoding costs the same however few of the frames are analysed; all else is in proportion.
+    """
     shares = []
     for resource in resources:
-        fixed = decoding if resource.name == "cpu" else 0.0
-        shares.append((COMFORTABLE * resource.available - fixed) / max(resource.used - fixed, 1e-9))
-    share = min(shares)
-    return share * analysed / count if share > 0 else None
+        fixed = stages[0].cores if resource.name == "cpu" else 0.0
+        shares.append((level * resource.available - fixed) / max(resource.used - fixed, 1e-9))
+    return max(0.0, min(shares))
 
 
 def _advice(

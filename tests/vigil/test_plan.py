@@ -17,7 +17,7 @@ def test_use_is_frames_times_costs() -> None:
     assert [stage.cores for stage in found.stages] == pytest.approx([0.3, 0.0375, 1.125, 0.0375])
     assert found.utilisation == pytest.approx(1.5 / 4)
     assert (found.bottleneck, found.heaviest) == ("cpu", "infer")
-    assert found.capacity_fps == pytest.approx(75 / (1.5 / 4))
+    assert found.capacity_fps == pytest.approx(75 * (4 - 0.3) / 1.2)  # all three are decoded in any case
     assert found.fitting_streams == 7  # 8 would use all of it
     assert found.fits
     assert found.advice == ()
@@ -43,6 +43,7 @@ def test_the_advised_rate_fits_and_a_higher_one_does_not() -> None:
 def test_when_decoding_alone_is_too_much_no_rate_is_advised() -> None:
     found = plan([CAMERA] * 40, REST_S, 2)
     assert found.fitting_fps is None
+    assert found.capacity_fps == 0
     assert "sub-stream" in found.advice[-1]
 
 
