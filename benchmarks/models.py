@@ -1,4 +1,4 @@
-"""What inference alone costs: runtime x precision x input size, and how far scores drift from fp32.
+"""What inference alone costs: device x runtime x precision x input size, and how far scores drift from fp32.
 
 `python -m benchmarks.models [--seconds 2]`
 
@@ -8,6 +8,7 @@ of boxes that both find.
 
 from __future__ import annotations
 
+import ast
 import statistics
 import threading
 import time
@@ -17,9 +18,10 @@ from typing import Annotated
 
 import av
 import numpy as np
+import torch
 import typer
+import yaml
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -30,10 +32,17 @@ from inference.config import DetectorConfig
 from inference.errors import ModelError
 from inference.heads import load_head
 from inference.letterbox import Letterbox
-from inference.runtimes import RUNTIMES, Runtime, load_runtime
+from inference.model import weights_hash
+from inference.runtimes import Runtime, load_runtime
+from inference.runtimes.torch_export import exported
+from inference.sidecar import sidecar_path
 
 SIZES = (320, 416, 640)
-PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+# Device, runtime, precision; the first is what the others' scores are compared with.
+ON_CPU = [("cpu", "openvino", precision) for precision in ("fp32", "bf16", "fp16", "int8")] + [
+    ("cpu", "onnx", "fp32"), ("cpu", "torch", "fp32"), ("cpu", "torch", "bf16"),
+]  # fmt: skip
+ON_GPU = [("cuda", runtime, precision) for runtime in ("torch", "tensorrt") for precision in ("fp32", "bf16", "fp16")]
 DRIFT_FRAMES = 5
 BOX_TOLERANCE_PX = 4.0
 
@@ -44,6 +53,7 @@ Slots = list[NDArray[np.uint8]]
 class Row:
     """One combination; times are of a single call while all cores are busy."""
 
+    device: str
     runtime: str
     precision: str
     input: str
@@ -64,6 +74,15 @@ def slots(image_size: int, runtime: Runtime) -> Slots:
                 made.append(np.empty((box.height, box.width, 3), np.uint8))
                 box.apply(frame.to_ndarray(format="bgr24"), made[-1])
     return made[:DRIFT_FRAMES]
+
+
+def as_onnx(weights: Path) -> Path:
+    """The weights as an ONNX file with a sidecar, for runtimes that read no .pt files."""
+    file, metadata = exported(weights, weights_hash(weights), "fp32")
+    names = list(ast.literal_eval(metadata["names"]).values())
+    sidecar = {"head": "yolo", "names": names, "stride": int(metadata["stride"])}
+    sidecar_path(file).write_text(yaml.safe_dump(sidecar))
+    return file
 
 
 def timed(runtime: Runtime, slot: NDArray[np.uint8], seconds: float) -> tuple[float, list[float]]:
@@ -103,21 +122,18 @@ def drift(found: list[NDArray[np.float32]], reference: list[NDArray[np.float32]]
 
 def measure(weights: Path, seconds: float) -> list[Row]:
     rows, refused = [], set()
+    combinations = ON_CPU + (ON_GPU if torch.cuda.is_available() else [])
     for image_size in SIZES:
         reference = None
-        for runtime_name, precision in track(
-            [(runtime, precision) for runtime in RUNTIMES if runtime != "triton" for precision in PRECISIONS],
-            f"{image_size} px",
-            transient=True,
-        ):
+        for device, name, precision in track(combinations, f"{image_size} px", transient=True):
             try:
                 config = DetectorConfig.model_validate({
-                    "runtime": runtime_name, "precision": precision, "image_size": image_size,
+                    "runtime": name, "precision": precision, "image_size": image_size, "device": device,
                     "calibration": data_folder() / "images" / "coco128" / "images",
                 })  # fmt: skip
-                runtime = load_runtime(weights, config)
-            except (ModelError, ValidationError) as error:
-                refused.add(f"{runtime_name} {precision}: {error}")
+                runtime = load_runtime(as_onnx(weights) if name == "onnx" else weights, config)
+            except ModelError as error:
+                refused.add(f"{name} {precision}: {error}")
                 continue
             pictures = slots(image_size, runtime)
             height, width = pictures[0].shape[:2]
@@ -128,7 +144,7 @@ def measure(weights: Path, seconds: float) -> list[Row]:
             fps, calls = timed(runtime, pictures[0], seconds)
             p50, p99 = np.percentile(np.array(calls) * 1e3, [50, 99]).tolist()
             rows.append(Row(
-                runtime_name, runtime.info.precision, f"{width}x{height}", runtime.max_batch, round(fps, 1),
+                device, name, runtime.info.precision, f"{width}x{height}", runtime.max_batch, round(fps, 1),
                 round(p50, 1), round(p99, 1), round(drift(found, reference), 4),
             ))  # fmt: skip
     for reason in sorted(refused):
@@ -138,7 +154,7 @@ def measure(weights: Path, seconds: float) -> list[Row]:
 
 def main(seconds: Annotated[float, typer.Option(help="How long each combination is measured.")] = 2.0) -> None:
     rows = measure(data_folder() / "weights" / "yolov8n.pt", seconds)
-    table = Table("runtime", "precision", "input", "batch", "fps", "p50 ms", "p99 ms", "score drift")
+    table = Table("device", "runtime", "precision", "input", "batch", "fps", "p50 ms", "p99 ms", "score drift")
     for row in rows:
         table.add_row(*(str(value) for value in asdict(row).values()))
     Console(width=100).print(table)
