@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,9 @@ import numpy as np
 
 from benchmarks.harness import ROOT, cores
 from inference.config import DetectorConfig
+from inference.cost import saturate
 from inference.letterbox import Letterbox
-from inference.runtimes import Runtime, load_runtime
+from inference.runtimes import Picture, load_runtime
 
 DECODE_S = 3.0
 INFER_S = 4.0
@@ -70,27 +70,11 @@ def infer_cpu_s(config: DetectorConfig, clip: Path) -> float:
     slot = np.empty((box.height, box.width, 3), np.uint8)
     box.apply(frame.to_ndarray(format="bgr24"), slot)
     runtime.prepare(box.height, box.width)
-    _infer(runtime, slot, 0.5)
+    pictures: list[Picture] = [slot] * runtime.max_batch
+    saturate(runtime, pictures, 0.5)
     began = time.process_time()
-    frames = _infer(runtime, slot, INFER_S)
+    frames = len(saturate(runtime, pictures, INFER_S)) * len(pictures)
     return (time.process_time() - began) / frames
-
-
-def _infer(runtime: Runtime, slot: np.ndarray, seconds: float) -> int:
-    done = [0] * runtime.parallel
-    ends = time.monotonic() + seconds
-
-    def work(index: int) -> None:
-        while time.monotonic() < ends:
-            runtime.infer([slot] * runtime.max_batch)
-            done[index] += runtime.max_batch
-
-    threads = [threading.Thread(target=work, args=(index,)) for index in range(runtime.parallel)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(done)
 
 
 if __name__ == "__main__":

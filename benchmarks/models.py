@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ast
 import statistics
-import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from rich.table import Table
 from benchmarks.clips import clip, data_folder
 from benchmarks.harness import save
 from inference.config import DetectorConfig
+from inference.cost import saturate
 from inference.errors import ModelError
 from inference.heads import load_head
 from inference.letterbox import Letterbox
@@ -87,20 +87,8 @@ def as_onnx(weights: Path) -> Path:
 
 def timed(runtime: Runtime, slot: NDArray[np.uint8], seconds: float) -> tuple[float, list[float]]:
     """Frames per second of all requests together, and the seconds that each call took."""
-    calls: list[float] = []
-    ends = time.monotonic() + seconds
-
-    def work() -> None:
-        while (began := time.monotonic()) < ends:
-            runtime.infer([slot] * runtime.max_batch)
-            calls.append(time.monotonic() - began)
-
-    threads = [threading.Thread(target=work) for _ in range(runtime.parallel)]
     began = time.monotonic()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    calls = saturate(runtime, [slot] * runtime.max_batch, seconds)
     return len(calls) * runtime.max_batch / (time.monotonic() - began), calls
 
 

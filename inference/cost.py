@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -68,6 +69,21 @@ def measure(runtime: Runtime, height: int, width: int) -> CostCurve:
         points.append((size, statistics.median(_seconds(runtime, [picture] * size) for _ in range(RUNS))))
         size *= 2
     return CostCurve(tuple(points))
+
+
+def saturate(runtime: Runtime, pictures: list[Picture], seconds: float) -> list[float]:
+    """Runs this batch with as many requests under way as the runtime likes; how long each call took."""
+    ends = time.monotonic() + seconds
+
+    def work(_: int) -> list[float]:
+        calls = []
+        while (began := time.monotonic()) < ends:
+            _run(runtime, pictures)
+            calls.append(time.monotonic() - began)
+        return calls
+
+    with ThreadPoolExecutor(runtime.parallel) as pool:
+        return [call for calls in pool.map(work, range(runtime.parallel)) for call in calls]
 
 
 def _seconds(runtime: Runtime, pictures: list[Picture]) -> float:

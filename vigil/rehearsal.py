@@ -17,9 +17,10 @@ import av
 import numpy as np
 
 from inference.config import DetectorConfig
+from inference.cost import saturate
 from inference.letterbox import Letterbox
 from inference.model import find_model
-from inference.runtimes import Runtime, load_runtime
+from inference.runtimes import Runtime, blank_picture, load_runtime
 from ingest.errors import Reason, SourceError
 from ingest.scene import SCENES, encoded
 from ingest.shrink import Shrinker
@@ -147,31 +148,17 @@ def _letterbox_s(sample: _Sample, box: Letterbox) -> float:
     began = time.process_time()
     for _ in range(LETTERBOX_RUNS):
         shrinker.shrink(sample.frame, picture, box.place)
-        box.pad(picture)
     return (time.process_time() - began) / LETTERBOX_RUNS
 
 
 def _infer_s(runtime: Runtime, box: Letterbox) -> tuple[float, float]:
     """CPU seconds and device seconds a frame, with as many requests under way as the runtime likes."""
     runtime.prepare(box.height, box.width)
-    pictures = [np.zeros((box.height, box.width, 3), np.uint8)] * runtime.max_batch
-
-    def work(ends: float) -> int:
-        done = 0
-        while time.monotonic() < ends:
-            runtime.infer(pictures)
-            done += len(pictures)
-        return done
-
-    def run(seconds: float) -> int:
-        ends = time.monotonic() + seconds
-        return sum(pool.map(work, [ends] * runtime.parallel))
-
-    with ThreadPoolExecutor(runtime.parallel) as pool:
-        run(INFER_S / 4)  # warm
-        wall, used = time.monotonic(), time.process_time()
-        frames = run(INFER_S)
-        return (time.process_time() - used) / frames, (time.monotonic() - wall) / frames
+    pictures = [blank_picture(runtime, box.height, box.width)] * runtime.max_batch
+    saturate(runtime, pictures, INFER_S / 4)  # warm
+    wall, used = time.monotonic(), time.process_time()
+    frames = len(saturate(runtime, pictures, INFER_S)) * len(pictures)
+    return (time.process_time() - used) / frames, (time.monotonic() - wall) / frames
 
 
 async def _rest_s(config: VigilConfig, streams: list[StreamCosts]) -> float:

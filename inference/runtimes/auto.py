@@ -7,7 +7,6 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import structlog
 
+from inference.cost import saturate
 from inference.errors import ModelError
 from inference.letterbox import Letterbox
 from inference.model import cache_dir, weights_hash
@@ -24,7 +24,7 @@ from inference.sidecar import sidecar_path
 
 if TYPE_CHECKING:
     from inference.config import DetectorConfig
-    from inference.runtimes import Runtime
+    from inference.runtimes import Picture, Runtime
 
 log = structlog.get_logger()
 
@@ -173,7 +173,7 @@ def frames_per_second(runtime: Runtime) -> float:
     """
     info = runtime.info
     box = Letterbox.fit(*CAMERA, info.image_size, info.input)
-    pictures = [np.zeros((box.height, box.width, 3), np.uint8)] * runtime.max_batch
+    pictures: list[Picture] = [np.zeros((box.height, box.width, 3), np.uint8)] * runtime.max_batch
     runtime.prepare(box.height, box.width)
     began = time.perf_counter()
     runtime.infer(pictures)
@@ -181,14 +181,6 @@ def frames_per_second(runtime: Runtime) -> float:
     if first_s > MEASURE_S:
         return runtime.parallel * len(pictures) / first_s
 
-    def work(ends: float) -> int:
-        batches = 0
-        while time.perf_counter() < ends:
-            runtime.infer(pictures)
-            batches += 1
-        return batches
-
-    with ThreadPoolExecutor(runtime.parallel) as pool:
-        began = time.perf_counter()
-        batches = sum(pool.map(work, [began + MEASURE_S] * runtime.parallel))
+    began = time.perf_counter()
+    batches = len(saturate(runtime, pictures, MEASURE_S))
     return batches * len(pictures) / (time.perf_counter() - began)
