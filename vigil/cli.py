@@ -92,6 +92,55 @@ def check(
 
 
 @app.command()
+def discover(
+    user: Annotated[
+        str | None, typer.Option(envvar="VIGIL_ONVIF_USER", help="The cameras' ONVIF user, to learn their streams.")
+    ] = None,
+    password: Annotated[
+        str | None,
+        typer.Option(
+            envvar="VIGIL_ONVIF_PASSWORD",
+            help="Its password. A command line is seen by others: better the variable, or --ask-password.",
+        ),
+    ] = None,
+    ask_password: Annotated[
+        bool, typer.Option("--ask-password", help="Ask for the password, without an echo.")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(min=0.5, max=120, help="Seconds to search, and for each camera to answer.")
+    ] = 5.0,
+    interface: Annotated[
+        str | None, typer.Option(help="Search from this interface, such as eth0 or 10.0.0.5; default: all.")
+    ] = None,
+    host: Annotated[
+        list[str] | None, typer.Option(help="Ask this camera instead of searching, such as 10.0.0.12; repeatable.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the ONVIF cameras on the network, as a config to paste."""
+    from ingest import discovery
+    from ingest.onvif import Login
+    from vigil import discover as discoverer
+    from vigil.plan_report import progress
+
+    if ask_password:
+        password = typer.prompt("Password", hide_input=True, err=True)
+    if (user is None) != (password is None):
+        raise typer.BadParameter("give a user and a password (or --ask-password), or neither", param_hint="--user")
+    login = Login(user, password) if user is not None and password is not None else None
+    try:
+        addresses = discovery.interfaces(interface)
+        hosts = [discoverer.host(name) for name in host or []]
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--host" if host else "--interface") from None
+    with progress(as_json) as tell:
+        cameras = asyncio.run(discoverer.discover(addresses, hosts, login, timeout, tell))
+    if not cameras:
+        typer.echo(discoverer.NONE_FOUND, err=True)
+    typer.echo(discoverer.to_json(cameras, login) if as_json else discoverer.fragment(cameras, login), nl=as_json)
+
+
+@app.command()
 def events(
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Config of the service to listen to.")] = None,
     nats: Annotated[str | None, typer.Option(help="NATS URL, instead of the config's.")] = None,
