@@ -7,7 +7,7 @@ import re
 # user:password@ and user@ in any URL, up to the last @ before a slash or space: cameras accept raw @ in passwords.
 _USERINFO = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)(?P<user>[^\s/:@?#]*)(?P<secret>:[^\s/]*)?@")
 _PARAMETER = re.compile(
-    r"(?i)(?P<key>[?&;\s\"'](?:[a-z0-9_-]*(?:password|passwd|pwd|token|secret|api_?key|auth|signature)))=(?P<value>[^&\s\"'#]+)"
+    r"(?i)(?P<key>[?&;\s\"'](?:[a-z0-9_-]*(?:password|passwd|pwd|passphrase|streamid|token|secret|api_?key|auth|signature)))=(?P<value>[^&\s\"'#]+)"
 )
 
 
