@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 IDLE = 0
+# A call that has a time-out of its own is given this much longer to come back before it counts as hanging.
+MARGIN_S = 3.0
 
 
 class Activity:
@@ -56,3 +59,20 @@ class Activity:
     def overdue(self, now_ns: int) -> list[int]:
         """The numbers of the streams whose call should have returned."""
         return [int(number) for number in np.flatnonzero((self._due_ns > 0) & (self._due_ns < now_ns))]
+
+
+class Calls:
+    """The calls of one stream, for sources to tell of; without an activity nobody is told."""
+
+    def __init__(self, activity: Activity | None = None, number: int = 0) -> None:
+        self._activity = activity
+        self._number = number
+
+    def enter(self, timeout_s: float) -> None:
+        """A call begins that should end by itself within `timeout_s`; replaces the one before."""
+        if self._activity is not None:
+            self._activity.enter(self._number, time.monotonic_ns(), timeout_s + MARGIN_S)
+
+    def leave(self) -> None:
+        if self._activity is not None:
+            self._activity.leave(self._number)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
+from ingest.activity import Activity
 from ingest.metrics import IngestMetrics, stage_histogram
 from publish.metrics import PublishMetrics
 from publish.publisher import Publisher
@@ -28,7 +29,8 @@ class WorkerMetrics:
 @dataclass(frozen=True, slots=True)
 class Services:
     """`link` is the current link to the detector, None while there is none; `call` runs a function in the worker's
-    loop and may be called from any thread; `report` tells the supervisor about a stream."""
+    loop and may be called from any thread; `report` tells the supervisor about a stream; `activity`, if there is one,
+    is told of the calls that may hang, by stream number."""
 
     site: str
     config_rev: str
@@ -38,3 +40,4 @@ class Services:
     link: Callable[[], DetectorLink | None]
     call: Callable[..., object]
     report: Callable[..., None]
+    activity: Activity | None = None
