@@ -61,7 +61,9 @@ class SrtAddress:
             raise ValueError(f"the streamid is longer than {STREAM_ID_BYTES} bytes")
         if streamid is not None and mode == "listener":
             raise ValueError("streamid is what a caller sends; remove it, or use mode=caller")
-        latency = _number(options, "latency", 120, 0, MAX_LATENCY_MS, " milliseconds (FFmpeg and OBS write microseconds)")
+        latency = _number(
+            options, "latency", 120, 0, MAX_LATENCY_MS, " milliseconds (FFmpeg and OBS write microseconds)"
+        )
         pbkeylen = _number(options, "pbkeylen", 0, 0, 32, "")
         if pbkeylen not in KEY_LENGTHS:
             raise ValueError(f"pbkeylen={pbkeylen} is none of 16, 24 and 32 (or 0: the sender decides)")
@@ -70,7 +72,10 @@ class SrtAddress:
 
 @dataclass(frozen=True, slots=True)
 class CaptureDevice:
-    """`v4l2:///dev/video0?width=1280&height=720&fps=30&format=mjpeg`; what is not given the driver decides."""
+    """`/dev/video0` or `v4l2:///dev/video0?width=1280&height=720&fps=30&format=mjpeg`.
+
+    What is not given the driver decides.
+    """
 
     path: str
     width: int | None = None

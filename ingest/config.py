@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ingest.addresses import CHECKS
 from ingest.sources import SCHEMES
 
 
@@ -19,8 +20,8 @@ class SourceConfig(BaseModel):
 
     url: str = Field(
         description="`rtsp://…`, `rtsps://…`, `rtmp://…`, `http://…` (HLS, MJPEG, MPEG-TS), `udp://…` (MPEG-TS), "
-        "`scene://street`, the path of a video file or of a folder of pictures. Percent-encode special characters in "
-        "passwords; `${VAR}` and `${file:/run/secrets/x}` are filled in.",
+        "`srt://…`, `v4l2:///dev/video0`, `scene://street`, the path of a video file or of a folder of pictures. "
+        "Percent-encode special characters in passwords; `${VAR}` and `${file:/run/secrets/x}` are filled in.",
         min_length=1,
     )
     transport: Literal["auto", "tcp", "udp"] = Field(
@@ -70,6 +71,8 @@ class SourceConfig(BaseModel):
             raise ValueError(
                 f"sources of type {scheme!r} are not supported; use one of {', '.join(SCHEMES)}, or a path"
             )
+        if scheme in CHECKS:
+            CHECKS[scheme](url)
         return url
 
     @model_validator(mode="after")
@@ -118,4 +121,6 @@ class SourceConfig(BaseModel):
 
 
 def _scheme(url: str) -> str:
+    if url.startswith("/dev/video"):
+        return "v4l2"
     return url.split("://", 1)[0].lower() if "://" in url else "file"

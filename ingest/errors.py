@@ -20,6 +20,7 @@ class Reason(StrEnum):
         UNREACHABLE: no way there: an unknown host name, no route.
         NOT_FOUND: the server or the disk has no such thing.
         TLS: the encrypted connection could not be made; mostly a certificate that nobody vouches for.
+        UNAVAILABLE: this machine lacks what reading it needs, such as a library.
         TIMEOUT: no answer, or nothing more, within the time-out.
         NO_VIDEO: connected, and there is no video in it, or none that became a picture in time.
         CODEC: there is no decoder for its video.
@@ -38,6 +39,7 @@ class Reason(StrEnum):
     TIMEOUT = "timeout"
     NO_VIDEO = "no_video"
     CODEC = "codec"
+    UNAVAILABLE = "unavailable"
     CORRUPT = "corrupt"
     STALLED = "stalled"
     FROZEN = "frozen"

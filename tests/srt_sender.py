@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 import runpy
 import sys
+import threading
 from pathlib import Path
 
 import gi
 
 gi.require_version("Gst", "1.0")
-from gi.repository import GLib, Gst
+from gi.repository import GLib, Gst  # noqa: E402
 
 CAMERA = Path(__file__).resolve().parents[1] / "vigil" / "rtsp_server.py"
 
@@ -27,9 +28,10 @@ def main() -> None:
     Gst.init(None)
     camera = runpy.run_path(str(CAMERA))
     units, rate = camera["access_units"](file)
+    wait = "true" if mode == "caller" else "false"  # a listener sends to nobody until somebody calls
     pipeline = Gst.parse_launch(
         f"appsrc name=src is-live=true format=time caps={camera['H264']} ! h264parse config-interval=-1 ! "
-        f"mpegtsmux alignment=7 ! srtsink name=sink sync=false wait-for-connection={'true' if mode == 'caller' else 'false'}"
+        f"mpegtsmux alignment=7 ! srtsink name=sink sync=false wait-for-connection={wait}"
     )
     sink = pipeline.get_by_name("sink")
     sink.set_property("uri", f"srt://{place}?mode={mode}&latency=50")
@@ -40,8 +42,6 @@ def main() -> None:
     bus.add_signal_watch()
     bus.connect("message::error", lambda _bus, message: (print(message.parse_error()[0], file=sys.stderr), loop.quit()))
     pipeline.set_state(Gst.State.PLAYING)
-    import threading
-
     threading.Thread(target=camera["push"], args=(pipeline.get_by_name("src"), units, rate), daemon=True).start()
     print(json.dumps({"sending": place}), flush=True)
     loop.run()

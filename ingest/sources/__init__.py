@@ -23,6 +23,8 @@ SCHEMES = {
     "http": "ingest.sources.http:HttpSource",
     "https": "ingest.sources.http:HttpSource",
     "udp": "ingest.sources.udp:UdpSource",
+    "srt": "ingest.sources.srt:SrtSource",
+    "v4l2": "ingest.sources.v4l2:V4l2Source",
     "scene": "ingest.sources.scene:SceneSource",
 }
 FOLDER = "ingest.sources.folder:FolderSource"

@@ -44,10 +44,10 @@ def library() -> ctypes.CDLL:
         srt.srt_rejectreason_str.restype = ctypes.c_char_p
         srt.srt_accept_bond.argtypes = [ctypes.POINTER(ctypes.c_int), ctypes.c_int, ctypes.c_int64]
         if srt.srt_startup() < 0:
-            raise SourceError(Reason.REFUSED, "libsrt does not start")
+            raise SourceError(Reason.UNAVAILABLE, "libsrt does not start")
         srt.srt_setloglevel(0)  # it would write to our standard error
         return srt
-    raise SourceError(Reason.REFUSED, f"SRT needs libsrt 1.5: apt-get install {PACKAGES}")
+    raise SourceError(Reason.UNAVAILABLE, f"SRT needs libsrt 1.5: apt-get install {PACKAGES}")
 
 
 class SrtReceiver:
@@ -189,7 +189,7 @@ def _sockaddr(host: str, port: int) -> bytes:
     try:
         family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
     except OSError as error:
-        raise SourceError(Reason.REFUSED, f"{host}: {error.strerror}") from None
+        raise SourceError(Reason.UNREACHABLE, f"the host name {host} is not known ({error.strerror})") from None
     if family == socket.AF_INET6:
         address, _, flow, scope = place  # type: ignore[misc]
         packed = struct.pack("!HI16s", port, flow, socket.inet_pton(family, address))

@@ -55,7 +55,8 @@ class V4l2Source:
         if not capture.isOpened():
             self.__exit__()
             raise SourceError(
-                Reason.REFUSED, f"{self._device.path} cannot be read: another program may have it (fuser -v shows which)"
+                Reason.REFUSED,
+                f"{self._device.path} cannot be read: has another program got it? (fuser -v tells)",
             )
         size = f"{capture.get(cv2.CAP_PROP_FRAME_WIDTH):g}x{capture.get(cv2.CAP_PROP_FRAME_HEIGHT):g}"
         self.frame_rate = capture.get(cv2.CAP_PROP_FPS) or None
@@ -125,7 +126,8 @@ class V4l2Source:
         _, card, _, _, capabilities, own = _CAPABILITY.unpack(answer)
         if not (own if capabilities & _HAS_DEVICE_CAPS else capabilities) & _CAPTURES:
             raise SourceError(
-                Reason.NO_VIDEO, f"{path} gives no pictures; many webcams have a second device for metadata: try the other"
+                Reason.NO_VIDEO,
+                f"{path} gives no pictures; many webcams have a second device for metadata",
             )
         return str(card.split(b"\0")[0].decode(errors="replace"))
 
