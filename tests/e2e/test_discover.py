@@ -46,8 +46,8 @@ def test_what_is_found_runs_as_pasted(
     pasted = tmp_path / "found.yaml"
     pasted.write_text(found.stdout)
     password = {"CAM_PASSWORD": quote(SECRET, safe="")}
-    checked = vigil("check", "--probe", "--json", str(pasted), env=password)
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+    checked = CliRunner().invoke(app, ["check", "--probe", "--json", str(pasted)], env=password)
+    assert checked.exit_code == 0, checked.output
     assert [probe["stream"] for probe in json.loads(checked.stdout)["probes"]] == ["front-door"]
 
     service = run_service(yaml.safe_load(found.stdout), password)

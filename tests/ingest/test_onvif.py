@@ -200,6 +200,27 @@ HOSTILE: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {
 }
 
 
+@pytest.mark.parametrize("answer", [endless, compressed])
+def test_an_answer_is_read_no_further_than_its_bound(answer: Callable[[BaseHTTPRequestHandler], None]) -> None:
+    with OnvifDevice(OFFERS, answers={"GetProfiles": answer}) as device:
+        error = refusal(device)
+    assert (error.reason, "its answer is longer than 1048576 bytes" in error.detail) == (Reason.CORRUPT, True)
+
+
+def test_a_device_cannot_make_us_ask_another_machine() -> None:
+    with OnvifDevice(OFFERS) as other:
+
+        def redirect(http: BaseHTTPRequestHandler) -> None:
+            http.send_response(307)
+            http.send_header("Location", f"http://127.0.0.1:{other.port}/onvif/device")
+            http.send_header("Content-Length", "0")
+            http.end_headers()
+
+        with OnvifDevice(OFFERS, answers={"GetProfiles": redirect}) as device:
+            assert "it redirects to elsewhere" in refusal(device).detail
+    assert other.asked == []
+
+
 @pytest.mark.parametrize("call", ["GetSystemDateAndTime", "GetServices", "GetProfiles", "GetStreamUri"])
 @pytest.mark.parametrize("answer", HOSTILE)
 def test_a_hostile_answer_is_a_reason_soon_and_no_crash(answer: str, call: str) -> None:
