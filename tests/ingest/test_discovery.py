@@ -93,6 +93,8 @@ def test_whatever_stands_in_the_fields_of_an_answer_is_survived(types: str, scop
 
 
 def test_entities_are_not_expanded() -> None:
+    small = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "urn:uuid:2">]>'
+    assert parse((small + CAMERA.replace("urn:uuid:1", "&a;")).encode(), "10.0.0.12") == []
     bomb = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">'
     bomb += "".join(f'<!ENTITY {chr(98 + n)} "{f"&{chr(97 + n)};" * 10}">' for n in range(9)) + "]>"
     assert parse((bomb + CAMERA.replace("urn:uuid:1", "&j;")).encode(), "10.0.0.12") == []

@@ -145,6 +145,16 @@ def test_what_no_camera_gave_a_stream_for_is_comments_only() -> None:
     assert fragment([], None) == ""
 
 
+def test_a_cameras_name_does_not_end_its_comment() -> None:
+    named = Camera(
+        Found("10.0.0.12", "http://10.0.0.12/", "x", "a\nstreams: {b: {url: rtsp://evil/1}}\x1b[2J", "T"),
+        Described("Maker\u2028x:", "T\x85y: 1", None, (profile(720, name="c\rd: 1"),)),
+    )
+    text = fragment([named], None)
+    assert list(yaml.safe_load(text)["streams"]) == ["a-streams-b-url-rtsp-evil-1-2j"]
+    assert all(character == "\n" or character.isprintable() for character in text)
+
+
 hostile = st.text(
     st.one_of(st.characters(), st.sampled_from("\n\r\u2028\x85#:${}'\"%@/\\\x1b[]-")), min_size=0, max_size=40
 )
