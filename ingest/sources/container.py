@@ -18,7 +18,7 @@ from ingest.errors import Reason, SourceError
 from ingest.redact import redact
 from ingest.sources.nvdec import gpu_decoder
 from ingest.sources.packets import PacketCounts
-from ingest.sources.reasons import source_error
+from ingest.sources.reasons import source_error, timed_out
 
 av.logging.set_level(av.logging.PANIC)
 
@@ -178,9 +178,13 @@ class Container:
                 raise source_error(error, self._config, False, time.monotonic() - began) from None
             finally:
                 self.calls.leave()
+            waited_s = time.monotonic() - began
             if packet is None:
                 return
             yield packet
+            # At its time-out FFmpeg first hands out what its parser has kept, and would then wait as long again.
+            if self._config.is_live and waited_s >= self._config.read_timeout:
+                raise timed_out(self._config, waited_s)
 
     def _decode(self, packet: av.Packet[Any]) -> list[av.VideoFrame]:
         """The frames that the packet completes; none when it is broken."""
