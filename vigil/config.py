@@ -139,7 +139,7 @@ def read(file: Path) -> str:
 
 
 def parse(text: str, name: str, folder: Path, streams: Mapping[str, Any] | None = None) -> VigilConfig:
-    """As `load`, from text; relative paths in it start at `folder`. `streams`: others in place of the text's, or none."""
+    """As `load`, from text; relative paths in it start at `folder`. `streams`: some in place of its own."""
     document = Document(text, name, folder)
     if streams:
         document.replace("streams", streams)

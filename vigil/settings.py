@@ -17,9 +17,7 @@ import yaml
 from vigil.config import VigilConfig, parse, read
 from vigil.document import ConfigError, Problem
 
-HEADER = (
-    "# Streams added, changed and removed (null) while Vigil ran, in place of the config's. Vigil writes this file.\n"
-)
+HEADER = "# Written by Vigil: streams added, changed and removed (null) while it ran, in place of the config's.\n"
 
 Streams = Mapping[str, dict[str, Any] | None]
 
