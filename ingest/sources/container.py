@@ -16,9 +16,10 @@ from ingest.activity import Calls
 from ingest.config import SourceConfig
 from ingest.errors import Reason, SourceError
 from ingest.redact import redact
+from ingest.sources.economy import Economy
 from ingest.sources.nvdec import gpu_decoder
 from ingest.sources.packets import PacketCounts
-from ingest.sources.reasons import source_error
+from ingest.sources.reasons import source_error, timed_out
 
 av.logging.set_level(av.logging.PANIC)
 
@@ -61,6 +62,7 @@ class Container:
         self.decoder = "cpu"
         self.fallback: str | None = None
         self._accelerator: HWAccel | None = None
+        self._skipped_before = 0  # packets, by earlier rounds and decoders
         self._proven = False  # whether the decoder has decoded anything
 
     def __enter__(self) -> Container:
@@ -146,24 +148,50 @@ class Container:
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         self.packets.begin(time.monotonic())
+        economy, self._skipped_before = self._economy(), self.packets.skipped
         for packet in self._demuxed():
             if packet.stream is not self._video:
                 self._check_patience()
                 continue
-            self.packets.arrived(packet.is_keyframe)
-            began = time.perf_counter()
-            frames = self._decode(packet)
-            if not frames:
-                self._check_patience()
-                continue
-            self.decode_s = time.perf_counter() - began
-            self.packets.decoded(time.monotonic())
-            for frame in frames:
-                if not self._proven:
-                    self._proven = True
-                    if self.decoder == "nvdec" and frame.format.name != "cuda":
-                        self._decodes_on_cpu(NO_GPU_DECODING)  # FFmpeg went over to its own decoder
-                yield frame
+            wanted = self._wanted(packet, economy)
+            if not wanted:
+                self.packets.kept(time.monotonic())
+            for each in wanted:
+                yield from self._pictures(each, economy)
+
+    def _economy(self) -> Economy | None:
+        """For streams of which not every frame is wanted; a GPU's decoder has nothing to save."""
+        if self._config.fps is None or self.decoder != "cpu":
+            return None
+        return Economy(min(1 / self._config.fps, self._config.read_timeout / 2))
+
+    def _wanted(self, packet: av.Packet[Any], economy: Economy | None) -> list[av.Packet[Any]]:
+        """The packets to decode now that this one is here."""
+        if economy is None or packet.size == 0:  # the last one, which asks for what the decoder still has
+            return [packet]
+        wanted = economy.take(packet)
+        self.packets.skipped = self._skipped_before + economy.passed_over
+        if economy.keys_only and wanted:
+            self._video.codec_context.flush_buffers()  # what came in between is missed by nobody
+        return wanted
+
+    def _pictures(self, packet: av.Packet[Any], economy: Economy | None) -> Iterator[av.VideoFrame]:
+        self.packets.arrived(packet.is_keyframe)
+        began = time.perf_counter()
+        frames = self._decode(packet)
+        if economy is not None:
+            economy.decoded(packet, frames)
+        if not frames:
+            self._check_patience()
+            return
+        self.decode_s = time.perf_counter() - began
+        self.packets.decoded(time.monotonic())
+        for frame in frames:
+            if not self._proven:
+                self._proven = True
+                if self.decoder == "nvdec" and frame.format.name != "cuda":
+                    self._decodes_on_cpu(NO_GPU_DECODING)  # FFmpeg went over to its own decoder
+            yield frame
 
     def _demuxed(self) -> Iterator[av.Packet[Any]]:
         """Packets of all streams: one that goes on without its video would never come back otherwise."""
@@ -178,9 +206,13 @@ class Container:
                 raise source_error(error, self._config, False, time.monotonic() - began) from None
             finally:
                 self.calls.leave()
+            waited_s = time.monotonic() - began
             if packet is None:
                 return
             yield packet
+            # At its time-out FFmpeg first hands out what its parser has kept, and would then wait as long again.
+            if self._config.is_live and waited_s >= self._config.read_timeout:
+                raise timed_out(self._config, waited_s)
 
     def _decode(self, packet: av.Packet[Any]) -> list[av.VideoFrame]:
         """The frames that the packet completes; none when it is broken."""

@@ -24,7 +24,8 @@ class HttpSource(Container):
 
     def __init__(self, config: SourceConfig) -> None:
         super().__init__(config)
-        self.options = {"rw_timeout": str(int(config.read_timeout * 1_000_000)), "fpsprobesize": "0"}
+        self.options = {"rw_timeout": str(int(config.read_timeout * 1_000_000)), "fpsprobesize": "0",
+                        "merge_pmt_versions": "1"}  # fmt: skip
         if config.scheme == "https":
             self.options |= tls_options(config)
         if config.is_hls:

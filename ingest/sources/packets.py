@@ -44,10 +44,9 @@ class PacketCounts:
         self._frame_at, self._had_frame = now, True
         self.broken_in_row = self._fruitless = 0
 
-    def left_alone(self, now: float) -> None:
-        """A packet was skipped, as it was not needed for the frames that are wanted."""
+    def kept(self, now: float) -> None:
+        """A packet is not decoded, or not yet, as fewer frames are wanted."""
         self._frame_at = now
-        self.skipped += 1
 
     def fruitless(self, now: float, timeout_s: float) -> SourceError | None:
         """What is wrong when there has been no picture for too long."""

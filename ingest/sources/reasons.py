@@ -25,7 +25,6 @@ _BY_TYPE: list[tuple[tuple[type[BaseException], ...], Reason]] = [
     ((av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError, PermissionError), Reason.AUTH),
     ((av.error.HTTPNotFoundError, FileNotFoundError), Reason.NOT_FOUND),
     ((av.error.HTTPError, ConnectionRefusedError), Reason.REFUSED),
-    ((av.error.ExitError, TimeoutError), Reason.TIMEOUT),
     ((av.error.DecoderNotFoundError,), Reason.CODEC),
 ]
 _NO_WAY_THERE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL)
@@ -45,9 +44,11 @@ def source_error(error: Exception, config: SourceConfig, opening: bool, waited_s
     for types, reason in _BY_TYPE:
         if isinstance(error, types):
             return SourceError(reason, detail)
+    if isinstance(error, av.error.ExitError | TimeoutError):
+        return timed_out(config, waited_s)
     timeout_s = config.connect_timeout if opening else config.read_timeout
     if waited_s >= NEARLY * timeout_s and config.is_live:
-        return SourceError(Reason.TIMEOUT, redact(f"no answer for {waited_s:.1f} s: {config.url}"))
+        return timed_out(config, waited_s)
     if isinstance(error, av.error.InvalidDataError):
         return SourceError(Reason.CORRUPT, detail)
     number = getattr(error, "errno", None)
@@ -60,6 +61,10 @@ def source_error(error: Exception, config: SourceConfig, opening: bool, waited_s
     if not opening:
         return SourceError(Reason.LOST, detail)
     return _unreachable_or_tls(config) or SourceError(Reason.REFUSED, detail)
+
+
+def timed_out(config: SourceConfig, waited_s: float) -> SourceError:
+    return SourceError(Reason.TIMEOUT, redact(f"nothing came for {waited_s:.1f} s: {config.url}"))
 
 
 def _unreachable_or_tls(config: SourceConfig) -> SourceError | None:

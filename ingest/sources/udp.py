@@ -23,4 +23,5 @@ class UdpSource(Container):
             "buffer_size": str(SOCKET_BYTES),
             "fifo_size": str(BUFFER_PACKETS),
             "overrun_nonfatal": "1",
+            "merge_pmt_versions": "1",  # a video that moves to another PID stays the same stream
         }

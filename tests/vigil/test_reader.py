@@ -70,10 +70,10 @@ class Watcher:
         return [change.state.value for change in self.changes]
 
 
-def services(**others: Any) -> Services:
+def services() -> Services:
     return Services(
-        site="test", config_rev="0", confidence=0.25, publisher=cast(Publisher, Silent()), metrics=WorkerMetrics(),
-        link=lambda: None, call=lambda function, *arguments: function(*arguments), report=lambda *_: None, **others,
+        site="test", activity=Activity.create(1), publisher=cast(Publisher, Silent()), metrics=WorkerMetrics(),
+        link=lambda: None, call=lambda function, *arguments: function(*arguments), report=lambda *_: None,
     )  # fmt: skip
 
 
@@ -89,7 +89,7 @@ class Silent:
 
 def order(**settings: Any) -> StreamOrder:
     return StreamOrder(
-        name="gate", source=StreamConfig(url="rtsp://x/y", **settings), tracker=TrackerConfig(), last_session=0
+        name="gate", source=StreamConfig(url="rtsp://x/y", **settings), tracker=TrackerConfig(), config_rev="0"
     )
 
 
@@ -217,7 +217,7 @@ def test_a_stall_is_told_while_the_reader_waits_and_ends_with_the_next_new_frame
     shared = services()
     told = cast(Silent, shared.publisher).told
     stream = Stream(order(read_timeout=4), 0, range(2), shared)
-    stream.start(MODEL)
+    stream.start(MODEL, 0.25)
     try:
         camera.send(0)
         wait_for("the stream is live", lambda: told and told[-1].state == "live")
@@ -258,12 +258,12 @@ def test_the_calls_of_a_source_are_told_to_the_activity(monkeypatch: pytest.Monk
 
     def noting(self: Activity, number: int, now_ns: int, within_s: float) -> None:
         enter(self, number, now_ns, within_s)
-        seen.append(self.inside())
+        seen.append(self.overdue(now_ns + 3600 * NS))
 
     monkeypatch.setattr(Activity, "enter", noting)
     source = StreamConfig(url="scene://street")
     with open_source(source, calls=Calls(activity, 2)) as opened:
         next(iter(opened.frames()))
-        assert activity.inside() == []
-    assert activity.inside() == []
+        assert activity.overdue(time.monotonic_ns() + 3600 * NS) == []
+    assert activity.overdue(time.monotonic_ns() + 3600 * NS) == []
     assert seen and all(numbers == [2] for numbers in seen)
