@@ -80,8 +80,10 @@ async def describe(found: Found, login: Login | None, timeout_s: float) -> Descr
         raise
     except TimeoutError:
         raise SourceError(Reason.TIMEOUT, f"no answer from {found.url} within {timeout_s:g} s") from None
+    except aiohttp.ClientConnectorDNSError:
+        raise SourceError(Reason.UNREACHABLE, f"the host name {found.address} is not known") from None
     except aiohttp.ClientConnectorError as error:
-        raise SourceError(Reason.REFUSED, redact(str(error))) from None
+        raise SourceError(Reason.REFUSED, f"{found.url}: {error.os_error.strerror or error.os_error}") from None
     except Exception as error:  # what a hostile or broken device can make the libraries raise is not foreseeable
         raise _reason(error, login) from None
 

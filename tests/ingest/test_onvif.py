@@ -131,7 +131,14 @@ def test_a_profile_without_a_stream_does_not_cost_the_others() -> None:
 def test_nobody_there_is_told_as_refused() -> None:
     with OnvifDevice(OFFERS) as device:
         pass
-    assert refusal(device).reason is Reason.REFUSED
+    error = refusal(device)
+    assert (error.reason, "http://127.0.0.1" in error.detail) == (Reason.REFUSED, True)
+
+
+def test_an_unknown_host_is_told_as_such() -> None:
+    with pytest.raises(SourceError) as refused:
+        asyncio.run(describe(Found("camera.invalid", "http://camera.invalid/onvif", "x"), VIEWER, 10.0))
+    assert refused.value.reason is Reason.UNREACHABLE
 
 
 def test_a_device_that_never_answers_costs_no_more_than_the_time_out() -> None:
