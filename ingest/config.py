@@ -44,10 +44,10 @@ class SourceConfig(BaseModel):
         description="When the detector is busy: `drop` the older frame (live), or `block` the reader and lose none "
         "(files).",
     )
-    decoder: Literal["auto", "cpu", "nvdec"] = Field(
+    decoder: Literal["auto", "cpu", "nvdec", "vaapi", "qsv"] = Field(
         "auto",
-        description="What decodes: `nvdec` is an NVIDIA GPU's decoder; `auto`: that one when the detector is on a GPU. "
-        "What it cannot decode the CPU does, and says so.",
+        description="What decodes: `nvdec` is an NVIDIA GPU's decoder, `vaapi` and `qsv` are those of Intel and AMD; "
+        "`auto`: `nvdec` when the detector is on a GPU. What it cannot decode the CPU does, and says so.",
     )
     connect_timeout: float = Field(5.0, gt=0, le=120, description="Seconds to connect before giving up.")
     read_timeout: float = Field(

@@ -207,7 +207,7 @@ class StreamReader:
         rates = [rate for rate in (self._config.fps, source.frame_rate) if rate]
         self._ledger.mark(SessionStart(self._session, min(rates, default=DEFAULT_RATE)))
         self._sampler = Sampler(self._config.fps)
-        for decoder in ("cpu", "nvdec"):
+        for decoder in ("cpu", "nvdec", "vaapi", "qsv"):
             self._services.metrics.ingest.decoder.labels(self._stream, decoder).set(decoder == source.decoder)
         if source.fallback:
             log.warning("decoding on the CPU", stream=self._stream, reason=source.fallback)

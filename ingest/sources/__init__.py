@@ -43,7 +43,7 @@ class Source(Protocol):
     description: str
     """Codec, size and rate, for people."""
     decoder: str
-    """What decodes: `cpu` or `nvdec`; certain once there was a frame."""
+    """What decodes: `cpu`, `nvdec`, `vaapi` or `qsv`; certain once there was a frame."""
     fallback: str | None
     """Why the CPU decodes where the GPU was to."""
     packets: PacketCounts

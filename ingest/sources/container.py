@@ -17,6 +17,7 @@ from ingest.config import SourceConfig
 from ingest.errors import Reason, SourceError
 from ingest.redact import redact
 from ingest.sources.economy import Economy
+from ingest.sources.hardware import quick_sync_decoder, vaapi_decoder
 from ingest.sources.nvdec import gpu_decoder
 from ingest.sources.packets import PacketCounts
 from ingest.sources.reasons import source_error, timed_out
@@ -61,13 +62,19 @@ class Container:
         self.packets = PacketCounts()
         self.decoder = "cpu"
         self.fallback: str | None = None
+        self._wish = "cpu"  # the decoder to try
         self._accelerator: HWAccel | None = None
         self._skipped_before = 0  # packets, by earlier rounds and decoders
         self._proven = False  # whether the decoder has decoded anything
 
     def __enter__(self) -> Container:
-        on_gpu = self._config.decoder == "nvdec" or (self._config.decoder == "auto" and self.gpu is not None)
-        self._accelerator, self.fallback = gpu_decoder(self.gpu or 0) if on_gpu else (None, None)
+        self._wish = self._config.decoder
+        if self._wish == "auto":
+            self._wish = "cpu" if self.gpu is None else "nvdec"
+        if self._wish == "nvdec":
+            self._accelerator, self.fallback = gpu_decoder(self.gpu or 0)
+        elif self._wish == "vaapi":
+            self._accelerator, self.fallback = vaapi_decoder()
         self._open()
         return self
 
@@ -108,12 +115,18 @@ class Container:
         video.codec_context.thread_count = 1
         self._video = video
         self.frame_rate = float(video.average_rate) if video.average_rate else None
-        self.decoder = "nvdec" if self._accelerator else "cpu"
+        self._context, self.decoder = video.codec_context, "cpu"
         if self._accelerator and not video.codec_context.is_hwaccel:
             self._decodes_on_cpu(NO_GPU_DECODING)
+        elif self._accelerator:
+            self.decoder = self._wish
+        elif self._wish == "qsv":
+            context, self.fallback = quick_sync_decoder(video)
+            if context is not None:
+                self._context, self.decoder = context, "qsv"
 
     def _decodes_on_cpu(self, reason: str) -> None:
-        self.decoder, self.fallback, self._accelerator = "cpu", reason, None
+        self.decoder, self.fallback, self._accelerator, self._wish = "cpu", reason, None, "cpu"
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -172,7 +185,7 @@ class Container:
         wanted = economy.take(packet)
         self.packets.skipped = self._skipped_before + economy.passed_over
         if economy.keys_only and wanted:
-            self._video.codec_context.flush_buffers()  # what came in between is missed by nobody
+            self._context.flush_buffers()  # what came in between is missed by nobody
         return wanted
 
     def _pictures(self, packet: av.Packet[Any], economy: Economy | None) -> Iterator[av.VideoFrame]:
@@ -218,10 +231,10 @@ class Container:
         """The frames that the packet completes; none when it is broken."""
         self.calls.enter(DECODE_WITHIN_S)
         try:
-            return packet.decode()
+            return self._context.decode(packet)
         except (av.error.FFmpegError, OSError) as error:
             self.packets.broke()
-            unproven_gpu = self.decoder == "nvdec" and not self._proven
+            unproven_gpu = self.decoder != "cpu" and not self._proven
             if unproven_gpu and not isinstance(error, av.error.InvalidDataError):
                 raise source_error(error, self._config, False, 0.0) from None
             limit = MAX_BROKEN_ON_GPU if unproven_gpu else MAX_BROKEN_PACKETS

@@ -55,7 +55,7 @@ class FileSource(Container):
         if self._container.format.name not in WITHOUT_INDEX:
             try:
                 self._container.seek(self._container.start_time or 0)
-                self._video.codec_context.flush_buffers()
+                self._context.flush_buffers()
                 return
             except (av.error.FFmpegError, OSError):
                 pass  # one more way to get there

@@ -217,7 +217,7 @@ def test_connections_leave_no_descriptor_and_no_thread_behind(rtsp_server: Camer
     camera = rtsp_server()
     read(camera.url(), 1)
     before = len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
-    for _ in range(20):
+    for _ in range(8):
         refusal(camera.url() + "/nowhere")
         refusal(camera.url().replace("rtsp:", "rtsps:"))
     for _ in range(3):
