@@ -27,7 +27,11 @@ class SrtSource(Container):
 
     def _open(self) -> None:
         self._receiver.close()
-        self._receiver.__enter__()
+        self.calls.enter(self._config.connect_timeout)  # asking the name service has no time-out of ours
+        try:
+            self._receiver.__enter__()
+        finally:
+            self.calls.leave()
         self._receiver.deadline = time.monotonic() + 2 * self._config.connect_timeout
         try:
             super()._open()
