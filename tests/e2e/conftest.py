@@ -68,7 +68,7 @@ def rtsp_server(street: Path) -> Iterator[Callable[..., RtspServer]]:
     servers: list[RtspServer] = []
 
     def start(login: str | None = None) -> RtspServer:
-        server = RtspServer("gate", street, login)
+        server = RtspServer("gate", street, login=login)
         servers.append(server)
         return server
 

@@ -178,20 +178,22 @@ class Running:
 class RtspServer:
     """GStreamer's RTSP server in a process of its own; killed and started again on its port as a camera reboots."""
 
-    def __init__(self, name: str, file: Path, login: str | None = None) -> None:
+    def __init__(self, name: str, *files: Path, login: str | None = None, codec: str = "h264") -> None:
         self.name = name
-        self._file = file
-        self._login = login
+        self.login = login
+        self._files = ",".join(map(str, files))
+        self._codec = codec
         self.port = 0
         self.start()
 
     def start(self) -> None:
-        login = ["--login", self._login] if self._login else []
+        login = ["--login", self.login] if self.login else []
         self.process = subprocess.Popen(
-            ["/usr/bin/python3", str(RTSP_SCRIPT), "--port", str(self.port), *login, f"{self.name}={self._file}"],
+            ["/usr/bin/python3", str(RTSP_SCRIPT), "--port", str(self.port), "--codec", self._codec, *login,
+             f"{self.name}={self._files}"],
             stdout=subprocess.PIPE,
             text=True,
-        )
+        )  # fmt: skip
         assert self.process.stdout is not None
         self.port = json.loads(self.process.stdout.readline())["port"]
 
