@@ -67,6 +67,9 @@ class Container:
         if video is None:
             self._container.close()
             raise SourceError(Reason.NO_VIDEO, f"no video stream in {redact(self._config.url)}")
+        if video.codec_context is None:
+            self._container.close()
+            raise SourceError(Reason.CORRUPT, f"no decoder for the video in {redact(self._config.url)}")
         video.thread_type = "NONE"
         video.codec_context.thread_count = 1
         self._video = video
