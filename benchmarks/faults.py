@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -20,14 +20,16 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.faults_cameras import FAULTS, serving, street
+from benchmarks.faults_cameras import FAULTS, Camera, serving, street
 from benchmarks.faults_measure import Holdings, Outcome, Trial
 from benchmarks.harness import save
-from tests.e2e.real import Running, Subscriber, wait_for
+from tests.e2e.real import Inbox, Running, Subscriber, wait_for
 
 NEIGHBOURS = ("left", "right")
 FAULTS_PER_SERVICE = 5
 START_S = 120.0
+COLUMNS = ("fault", "detected s", "reason", "recovered s", "lost", "neighbours lost", "dropped", "(quiet)",
+           "memory MB", "fds", "threads", "shared", "")  # fmt: skip
 console = Console(width=150)
 
 
@@ -39,23 +41,22 @@ def groups(names: list[str]) -> Iterator[list[str]]:
     yield from ([name] for name in names if FAULTS[name].alone)
 
 
-def run(names: list[str], folder: Path) -> Iterator[tuple[str, Outcome]]:
-    """Breaks the named cameras of one service, in turn."""
+@contextmanager
+def running(cameras: dict[str, Camera], folder: Path) -> Iterator[tuple[Running, Inbox]]:
+    """`vigil run` with these cameras between two healthy neighbours, once every one of them delivers."""
     with ExitStack() as stack:
-        neighbours = [stack.enter_context(serving(street(folder))) for _ in NEIGHBOURS]
-        cameras = {name: stack.enter_context(FAULTS[name].camera(folder)) for name in names}
-        left, right = (server.url() for server in neighbours)
+        left, right = (stack.enter_context(serving(street(folder))).url() for _ in NEIGHBOURS)
         streams = {
             NEIGHBOURS[0]: {"url": left},
             **{name: {"url": camera.url, **camera.settings} for name, camera in cameras.items()},
             NEIGHBOURS[1]: {"url": right},
         }
-        file = folder / "vigil.yaml"
         config = {
             "site": "faults", "state_dir": str(folder / "state"), "http": {"port": 0}, "log": {"format": "json"},
             "detector": {"model": "starter", "image_size": 320},
             "workers": {"streams_per_worker": -(-len(streams) // 2)}, "streams": streams,
         }  # fmt: skip
+        file = folder / "vigil.yaml"
         file.write_text(yaml.safe_dump(config))
         service = Running(file, {})
         stack.callback(service.kill_all)
@@ -64,9 +65,17 @@ def run(names: list[str], folder: Path) -> Iterator[tuple[str, Outcome]]:
         wait_for("frames of every camera", lambda: all(len(inbox.of(name)) > 5 for name in streams), START_S)
         wait_for("a worker in reserve", lambda: len(service.children()["worker"]) == 3, START_S)
         Holdings.when_settled(service)
+        yield service, inbox
+        service.stop()
+
+
+def run(names: list[str], folder: Path) -> Iterator[tuple[str, Outcome]]:
+    """Breaks the named cameras of one service, in turn."""
+    with ExitStack() as stack:
+        cameras = {name: stack.enter_context(FAULTS[name].camera(folder)) for name in names}
+        service, inbox = stack.enter_context(running(cameras, folder))
         for name, camera in cameras.items():
             yield name, Trial(service, inbox, name, NEIGHBOURS).run(FAULTS[name], camera)
-        service.stop()
 
 
 def verdict(name: str, outcome: Outcome) -> list[str]:
@@ -90,8 +99,7 @@ def main(
     names = only or list(FAULTS)
     if unknown := [name for name in names if name not in FAULTS]:
         raise typer.BadParameter(f"no fault {unknown[0]!r}; there are {', '.join(FAULTS)}")
-    table = Table("fault", "detected s", "reason", "recovered s", "lost", "neighbours lost", "dropped", "(quiet)", "memory MB",
-                  "fds", "threads", "shared", "")  # fmt: skip
+    table = Table(*COLUMNS)
     outcomes: dict[str, Outcome] = {}
     for together in groups(names):
         with tempfile.TemporaryDirectory(prefix="vigil-faults-") as folder:

@@ -6,9 +6,7 @@ A camera is healthy until `fail` and again after `mend`; both return at once. Al
 from __future__ import annotations
 
 import os
-import select
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -210,42 +208,13 @@ def file_becomes(make: Callable[[Path], object]) -> Callable[[Path], Any]:
             make(path)
 
         def mend() -> None:
-            path.unlink()
-            path.write_bytes(content)
+            whole = path.with_suffix(".part")
+            whole.write_bytes(content)
+            whole.replace(path)
 
         yield Camera(str(path), fail, mend, {"loop": True})
 
     return camera
-
-
-@contextmanager
-def stuck_pipe(folder: Path) -> Iterator[Camera]:
-    """A named pipe that is fed without an end, until its writer stops and keeps it open: `read` never returns."""
-    content = street_as(folder, "libx264", ".ts").read_bytes()
-    path = folder / "pipe.ts"
-    path.unlink(missing_ok=True)
-    os.mkfifo(path)
-    pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK)  # readable too, so that opening does not wait for a reader
-    feeding, over = threading.Event(), threading.Event()
-    feeding.set()
-
-    def feed() -> None:
-        rest = b""
-        while not over.is_set():
-            if not feeding.wait(0.1):
-                continue
-            rest = rest or content
-            if select.select([], [pipe], [], 0.1)[1]:
-                rest = rest[os.write(pipe, rest[:4096]) :]
-
-    feeder = threading.Thread(target=feed, name="feed", daemon=True)
-    feeder.start()
-    try:
-        yield Camera(str(path), lambda _: feeding.clear(), feeding.set, {"loop": True})
-    finally:
-        over.set()
-        feeder.join(5)
-        os.close(pipe)
 
 
 # -- the service itself
@@ -298,6 +267,11 @@ FAULTS: dict[str, Fault] = {
     "file_endless": Fault(
         "a looping file becomes one of endless zeros", file_becomes(lambda path: path.symlink_to("/dev/zero"))
     ),
-    "stuck_read": Fault("FFmpeg hangs in a call that has no time-out", stuck_pipe, alone=True),
+    "stuck_call": Fault(
+        "a call into FFmpeg never returns: it opens a pipe that nobody writes to",
+        file_becomes(os.mkfifo),
+        reasons=("hang", "stuck", "timeout"),
+        alone=True,
+    ),
     "worker_killed": Fault("the stream's worker is killed (SIGKILL)", worker_killed, alone=True),
 }

@@ -21,14 +21,15 @@ SETTLE_S = 1.5
 # Memory that changes by less than this in a second stands still.
 STILL_MB = 1.0
 POLL_S = 0.02
+HOLDERS = ("worker", "detector")
 
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
     """What the supervisor, detector and workers hold: memory of their own, descriptors, threads, shared blocks.
 
-    Memory is the proportional share of what is not backed by files: code that other programs happen to map as well would
-    come and go with them.
+    Memory is the proportional share of what is not backed by files: code that other programs happen to map as well
+    would come and go with them.
     """
 
     memory_mb: float
@@ -39,12 +40,16 @@ class Holdings:
     @classmethod
     def of(cls, service: Running) -> Holdings:
         roles = service.children()
-        processes = [psutil.Process(service.process.pid), *roles["worker"], *roles["detector"]]
+        return cls.of_processes([service.process.pid, *(process.pid for role in HOLDERS for process in roles[role])])
+
+    @classmethod
+    def of_processes(cls, pids: list[int]) -> Holdings:
+        processes = [psutil.Process(pid) for pid in pids]
         return cls(
-            sum(_own_kb(process.pid) for process in processes) / 1e3,
+            sum(_own_kb(pid) for pid in pids) / 1e3,
             sum(process.num_fds() for process in processes),
             sum(process.num_threads() for process in processes),
-            len(os.listdir("/dev/shm")) + sum(_memory_files(process.pid) for process in processes),
+            len(os.listdir("/dev/shm")) + sum(_memory_files(pid) for pid in pids),
         )
 
     @classmethod

@@ -13,7 +13,7 @@ import re
 import socket
 import struct
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -75,13 +75,13 @@ class Road:
 
     Attributes:
         spoil: what happens to packets towards the viewer.
-        closes_after: a connection is closed when it has carried so many packets.
+        lifetimes: of each new connection, after how many messages towards the viewer it is closed; None: never.
         connections: how many were made.
     """
 
-    def __init__(self, camera_port: int, spoil: Spoiler | None = None, closes_after: int | None = None) -> None:
+    def __init__(self, camera_port: int, spoil: Spoiler | None = None, lifetimes: Iterator[int] | None = None) -> None:
         self.spoil = spoil
-        self.closes_after = closes_after
+        self.lifetimes = lifetimes
         self.connections = 0
         self._camera_port = camera_port
         self._traffic = Traffic.FLOWS
@@ -163,9 +163,10 @@ class Road:
         except OSError:
             return  # the camera is down: the viewer's connection ends, as a router's would
         self._open.add(to_camera)
+        lifetime = next(self.lifetimes) if self.lifetimes is not None else None
         ways = [
-            asyncio.create_task(self._pass_on(viewer, to_camera, self.request)),
-            asyncio.create_task(self._pass_on(camera, to_viewer, self.answer)),
+            asyncio.create_task(self._pass_on(viewer, to_camera, self.request, None)),
+            asyncio.create_task(self._pass_on(camera, to_viewer, self.answer, lifetime)),
         ]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -175,14 +176,17 @@ class Road:
             await asyncio.gather(*ways, return_exceptions=True)
             self._open.discard(to_camera)
             to_camera.close()
-            self.conversation_over()
 
     async def _pass_on(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, change: Callable[[Piece], Piece]
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        change: Callable[[Piece], Piece],
+        lifetime: int | None,
     ) -> None:
-        packets = 0
+        passed = 0
         with contextlib.suppress(asyncio.IncompleteReadError, OSError):
-            while True:
+            while lifetime is None or passed < lifetime:
                 piece = change(await read_piece(reader))
                 half = len(piece.data) // 2
                 writer.write(piece.data[:half])
@@ -194,9 +198,7 @@ class Road:
                 else:
                     writer.write(piece.data[half:])
                 await writer.drain()
-                packets += piece.channel is not None
-                if self.closes_after is not None and packets >= self.closes_after:
-                    return
+                passed += 1
 
     # -- what may be done to messages
 
@@ -209,9 +211,6 @@ class Road:
         if self.spoil is None or piece.channel is None:
             return piece
         return Piece.of_packet(piece.channel, self.spoil(piece.channel, piece.packet))
-
-    def conversation_over(self) -> None:
-        """A connection ended."""
 
 
 def flipped(seed: int, share: float) -> Spoiler:

@@ -145,7 +145,6 @@ def _start(seeds: range) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "SVT_LOG": "1"},  # the AV1 encoder tells of errors only
     )
 
 
@@ -190,7 +189,8 @@ def _supervise(process: int, seeds: range, report: Report, done: queue.SimpleQue
         if code == 0:
             return
         if at is None:
-            raise SystemExit(f"a child ended with {code} before its first stream")
+            report.crashed[seeds.start] = f"exit {code} before the first stream"
+            return
         if hangs:
             report.hung.append(at)
         else:
