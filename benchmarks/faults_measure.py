@@ -39,8 +39,13 @@ class Holdings:
 
     @classmethod
     def of(cls, service: Running) -> Holdings:
-        roles = service.children()
-        return cls.of_processes([service.process.pid, *(process.pid for role in HOLDERS for process in roles[role])])
+        while True:
+            roles = service.children()
+            pids = [service.process.pid, *(process.pid for role in HOLDERS for process in roles[role])]
+            try:
+                return cls.of_processes(pids)
+            except (psutil.NoSuchProcess, ProcessLookupError, FileNotFoundError):
+                continue  # a worker ended meanwhile
 
     @classmethod
     def of_processes(cls, pids: list[int]) -> Holdings:
