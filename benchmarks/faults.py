@@ -35,10 +35,10 @@ console = Console(width=150)
 
 def groups(names: list[str]) -> Iterator[list[str]]:
     """Faults that can share a service."""
-    together = [name for name in names if not FAULTS[name].alone]
+    together = [name for name in names if not FAULTS[name].takes_worker]
     for start in range(0, len(together), FAULTS_PER_SERVICE):
         yield together[start : start + FAULTS_PER_SERVICE]
-    yield from ([name] for name in names if FAULTS[name].alone)
+    yield from ([name] for name in names if FAULTS[name].takes_worker)
 
 
 @contextmanager

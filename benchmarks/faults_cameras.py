@@ -49,7 +49,8 @@ class Fault:
         reasons: why the stream is to leave the live state, where any other reason would be a detour; empty: whatever.
         hold_s: how long the fault lasts; None: until the stream has left the live state.
         survives: the stream is to stay live throughout.
-        alone: harms the worker, not only the stream: it gets a service of its own.
+        takes_worker: harms the worker, not only the stream: a neighbour in there cannot but notice. It gets a service
+            of its own.
     """
 
     what: str
@@ -57,7 +58,7 @@ class Fault:
     reasons: tuple[str, ...] = ()
     hold_s: float | None = None
     survives: bool = False
-    alone: bool = False
+    takes_worker: bool = False
 
 
 def street(folder: Path, width: int = 320, height: int = 240, seconds: int = 6) -> Path:
@@ -223,8 +224,11 @@ def file_becomes(make: Callable[[Path], object]) -> Callable[[Path], Any]:
 @contextmanager
 def worker_killed(folder: Path) -> Iterator[Camera]:
     def kill(service: Running) -> None:
-        # Workers start in the order of the config's streams; this one is in the first.
-        min(service.children()["worker"], key=lambda process: process.create_time()).kill()
+        """The one that has a connection to the camera."""
+        next(
+            worker for worker in service.children()["worker"]
+            if any(one.raddr and one.raddr.port == server.port for one in worker.net_connections())
+        ).kill()  # fmt: skip
 
     with serving(street(folder)) as server:
         yield Camera(server.url(), kill)
@@ -271,7 +275,7 @@ FAULTS: dict[str, Fault] = {
         "a call into FFmpeg never returns: it opens a pipe that nobody writes to",
         file_becomes(os.mkfifo),
         reasons=("hang", "stuck", "timeout"),
-        alone=True,
+        takes_worker=True,
     ),
-    "worker_killed": Fault("the stream's worker is killed (SIGKILL)", worker_killed, alone=True),
+    "worker_killed": Fault("the stream's worker is killed (SIGKILL)", worker_killed, takes_worker=True),
 }

@@ -135,9 +135,9 @@ class Outcome:
     recovered_s: from the end of the cause to the next frame result of a live stream; None: never.
     reason: the one the stream gave.
     frames_lost: of the stream, from the fault until the end of the trial.
-    neighbour_frames_lost: of both healthy cameras, in that time.
-    neighbour_frames_dropped: those that the detector had no time for, in that time; `quiet_frames_dropped`: and as many
-        in as long a time at the rate of the quiet before the fault.
+    neighbour_frames_lost: of both healthy cameras, in that time; where the fault takes the worker, of the better one.
+    neighbour_frames_dropped: theirs that the detector had no time for, in that time; `quiet_frames_dropped`: and as
+        many in as long a time at the rate of the quiet before the fault.
     """
 
     detected_s: float | None
@@ -180,13 +180,14 @@ class Trial:
         time.sleep(SETTLE_S)
         ended = time.monotonic()
         neighbours = self._neighbours_missing(failed, ended)
+        lost = [missing(self._inbox.of(name), failed, ended).lost for name in self._neighbours]
         after = Holdings.when_settled(self._service)
         return Outcome(
             round(detected[0], 2) if detected else None,
             round(back - mended, 2) if back else None,
             detected[1] if detected else None,
             missing(self._inbox.of(self._stream), failed, ended).lost,
-            neighbours.lost,
+            min(lost) if fault.takes_worker else sum(lost),
             neighbours.dropped,
             round(quiet.dropped * (ended - failed) / QUIET_S, 1),
             round(after.memory_mb - before.memory_mb, 1),
