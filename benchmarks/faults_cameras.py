@@ -84,7 +84,7 @@ def street_as(folder: Path, codec: str, ending: str) -> Path:
 
 @contextmanager
 def serving(*files: Path, login: str | None = None, codec: str = "h264") -> Iterator[RtspServer]:
-    server = RtspServer("cam", *files, login=login, codec=codec)
+    server = RtspServer("cam", files[0], login, ("--codec", codec), files[1:])
     try:
         yield server
     finally:
