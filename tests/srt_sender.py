@@ -27,10 +27,10 @@ def main() -> None:
     secrets = dict(line.rstrip("\n").split("=", 1) for line in sys.stdin)
     Gst.init(None)
     camera = runpy.run_path(str(CAMERA))
-    units, rate = camera["access_units"](file)
+    units, rate = camera["access_units"](file, "h264")
     wait = "true" if mode == "caller" else "false"  # a listener sends to nobody until somebody calls
     pipeline = Gst.parse_launch(
-        f"appsrc name=src is-live=true format=time caps={camera['H264']} ! h264parse config-interval=-1 ! "
+        f"appsrc name=src is-live=true format=time caps={camera['coded']('h264')} ! h264parse config-interval=-1 ! "
         f"mpegtsmux alignment=7 ! srtsink name=sink sync=false wait-for-connection={wait}"
     )
     sink = pipeline.get_by_name("sink")
