@@ -75,7 +75,11 @@ class Worker:
         loop.add_reader(self._control.link, self._read_control)
         self._control.send("ready")
         beat = asyncio.create_task(self._beat(), name="beat")
-        await self._stopping.wait()
+        stopping = asyncio.create_task(self._stopping.wait(), name="stopping")
+        await asyncio.wait([beat, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if beat.done():
+            log.error("worker fails", error=repr(beat.exception()))
+            os._exit(1)
         await self._stop()
         beat.cancel()
 
