@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from ingest.sources import SCHEMES
 
@@ -17,9 +17,13 @@ class SourceConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str = Field(
-        description="`rtsp://…`, `rtsps://…`, or the path of a video file. Percent-encode special characters in "
-        "passwords; `${VAR}` and `${file:/run/secrets/x}` are filled in.",
+        description="`rtsp://…`, `rtsps://…`, `whip://` for a stream that publishers send to `/whip/<id>`, or the path "
+        "of a video file. Percent-encode special characters in passwords; `${VAR}` and `${file:/run/secrets/x}` are "
+        "filled in.",
         min_length=1,
+    )
+    token: SecretStr | None = Field(
+        None, description="WHIP only: publishers send `Authorization: Bearer <token>`; `http.token` serves as well."
     )
     transport: Literal["tcp", "udp"] = Field("tcp", description="RTSP transport.")
     fps: float | None = Field(
@@ -50,7 +54,15 @@ class SourceConfig(BaseModel):
             raise ValueError(
                 f"sources of type {scheme!r} are not supported; use one of {', '.join(SCHEMES)}, or a path"
             )
+        if scheme == "whip" and url.lower() != "whip://":
+            raise ValueError("write `whip://` and nothing after it: publishers send to /whip/<id of the stream>")
         return url
+
+    @model_validator(mode="after")
+    def _only_publishers_have_a_token(self) -> SourceConfig:
+        if self.token is not None and self.scheme != "whip":
+            raise ValueError("`token` is for publishers, `url: whip://`; remove it")
+        return self
 
     @property
     def is_file(self) -> bool:

@@ -1,8 +1,7 @@
-"""The HTTP side: health, metrics and the state of the streams."""
+"""The HTTP side: health, metrics, the state of the streams, and what `publish/whip.py` adds."""
 
 from __future__ import annotations
 
-import hmac
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -15,9 +14,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from publish.config import HttpConfig
 from publish.metrics import MergedMetrics
+from publish.problem import bears, problem
+from publish.whip import CORS, WHIP_PATH, Publishing, WhipCors, whip_routes
 
 
-class View(Protocol):
+class View(Publishing, Protocol):
     """What the HTTP side shows."""
 
     metrics: MergedMetrics
@@ -35,10 +36,9 @@ def create_app(view: View, config: HttpConfig) -> FastAPI:
 
     @app.middleware("http")
     async def authorise(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-        if token is not None and not request.url.path.startswith("/health/"):
-            given = request.headers.get("authorization", "")
-            if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
-                return _problem(401, "http.unauthorized", "send `Authorization: Bearer <token>`")
+        decided_here = not request.url.path.startswith(("/health/", WHIP_PATH))
+        if token is not None and decided_here and not bears(request, token):
+            return problem(401, "http.unauthorized", "send `Authorization: Bearer <token>`")
         return await go_on(request)
 
     @app.get("/health/live", summary="The supervisor answers")
@@ -59,16 +59,10 @@ def create_app(view: View, config: HttpConfig) -> FastAPI:
     async def streams() -> list[dict[str, Any]]:
         return view.stream_list()
 
+    app.include_router(whip_routes(view, token))
+    if config.allow_origins:
+        app.add_middleware(WhipCors, allow_origins=config.allow_origins, **CORS)
     return app
-
-
-def _problem(status: int, code: str, detail: str) -> JSONResponse:
-    """RFC 9457 problem details."""
-    return JSONResponse(
-        {"type": "about:blank", "status": status, "code": code, "detail": detail},
-        status,
-        media_type="application/problem+json",
-    )
 
 
 class _Server(uvicorn.Server):

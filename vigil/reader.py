@@ -24,6 +24,7 @@ from ingest.ring import FreeSlots, Ring
 from ingest.sampling import Sampler
 from ingest.shrink import Shrinker
 from ingest.sources import Source, open_source
+from ingest.sources.whip import Handover
 from vigil.link import DetectorLink
 from vigil.orders import StreamOrder
 from vigil.services import Services
@@ -91,7 +92,15 @@ class Listener(Protocol):
 class StreamReader:
     """Reads one stream of a worker; `number` is the stream's number there."""
 
-    def __init__(self, order: StreamOrder, number: int, ledger: Ledger, slots: FreeSlots, services: Services) -> None:
+    def __init__(
+        self,
+        order: StreamOrder,
+        number: int,
+        ledger: Ledger,
+        slots: FreeSlots,
+        services: Services,
+        handover: Handover | None = None,
+    ) -> None:
         self._stream = order.name
         self._number = number
         self._config = order.source
@@ -99,6 +108,7 @@ class StreamReader:
         self._ledger = ledger
         self._slots = slots
         self._services = services
+        self._handover = handover
         self._session = order.last_session
         metrics = services.metrics
         self._decode_seconds = metrics.stage.labels("decode")
@@ -142,7 +152,7 @@ class StreamReader:
         self._services.call(self._listener.state_changed, change)
 
     def _read_session(self, stop: Event, backoff: Backoff) -> None:
-        with open_source(self._config, self._gpu()) as source:
+        with open_source(self._config, self._gpu(), self._handover) as source:
             try:
                 seq = 0
                 for frame in self._timed_frames(source, stop):

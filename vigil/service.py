@@ -20,15 +20,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from pydantic import SecretStr
 
 from inference.errors import ModelError
 from inference.model import ModelInfo
 from ingest.errors import VigilError
 from ingest.reconnect import StreamState
 from ingest.redact import redact
+from ingest.webrtc.config import WebRtcConfig
 from publish import http
 from publish.metrics import MergedMetrics
 from publish.subjects import Subjects
+from vigil.asking import UnansweredError
 from vigil.child import Child
 from vigil.config import VigilConfig
 from vigil.control import Order
@@ -106,6 +109,31 @@ class Service:
             }
             for name, view in self.streams.items()
         ]
+
+    def whip_token(self, stream: str) -> SecretStr | None:
+        """The token that the stream's publishers send, if it has one of its own.
+
+        Raises:
+            KeyError: there is no such stream, or nobody can publish to it.
+        """
+        config = self.config.streams[stream]
+        if config.scheme != "whip":
+            raise KeyError(stream)
+        return config.token
+
+    def webrtc(self) -> WebRtcConfig:
+        return self.config.webrtc
+
+    async def ask(self, stream: str, question: str, **data: Any) -> dict[str, Any]:
+        """What the worker that has the stream answers.
+
+        Raises:
+            UnansweredError, RefusedError
+        """
+        for shard in self._shards:
+            if stream in shard.streams and shard.child is not None and shard.child.ready.is_set():
+                return await shard.child.ask(question, stream=stream, **data)
+        raise UnansweredError(f"no worker has stream {stream!r} at present")
 
     def models(self) -> list[ModelInfo]:
         """The models that are loaded."""

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections import Counter
+from functools import partial
+from typing import Any
 
 import structlog
 
 from inference.channel import Answer, Outcome
 from inference.detections import Detections
 from inference.model import ModelInfo
+from ingest.errors import VigilError
 from ingest.ledger import Fate, FrameLedger
 from ingest.reconnect import StreamState
 from ingest.ring import FreeSlots
+from ingest.sources.whip import Handover
+from ingest.webrtc.desk import Desk
 from publish.schema import Composer
 from tracking.events import Event
 from tracking.lifecycle import Lifecycle
@@ -31,6 +37,18 @@ FATES = {
 }
 
 
+class NotReadingError(VigilError):
+    """The stream has not started, or stops."""
+
+    code = "stream.not_reading"
+
+
+class UnknownQuestionError(VigilError):
+    """Nothing in this stream answers that."""
+
+    code = "stream.unknown_question"
+
+
 class Stream:
     """Owns a stream's ledger, ring slots, tracker and reader thread."""
 
@@ -40,8 +58,12 @@ class Stream:
         self._tracker_config = order.tracker
         self._slots = FreeSlots(slots)
         self._services = services
-        self._reader = StreamReader(order, number, self.ledger, self._slots, services)
+        publishers = order.source.scheme == "whip"
+        self._handover = Handover(partial(self.ledger.count, Fate.DROPPED_STALE)) if publishers else None
+        self._desk = Desk(order.name, order.source, self._handover) if self._handover else None
+        self._reader = StreamReader(order, number, self.ledger, self._slots, services, self._handover)
         self._stop = threading.Event()
+        self._closing: asyncio.Future[None] | None = None
         self._thread: threading.Thread | None = None
         self._composer: Composer | None = None
         self._tracker: Tracker | None = None
@@ -66,6 +88,9 @@ class Stream:
     def stop(self) -> None:
         """Asks the reader to end; a blocked FFmpeg call may keep it for up to the read time-out."""
         self._stop.set()
+        if self._handover is not None and self._desk is not None:
+            self._handover.close()
+            self._closing = asyncio.ensure_future(self._desk.close())
 
     @property
     def reading(self) -> bool:
@@ -74,6 +99,25 @@ class Stream:
     def finish(self) -> None:
         """Ends the current session's tracks: the service is stopping and the reader may never say so."""
         self._end_session()
+
+    # -- what the supervisor asks
+
+    async def answer(self, question: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """Answers a question about this stream.
+
+        Raises:
+            VigilError: the answer is no.
+        """
+        if not self.reading:
+            raise NotReadingError(f"stream {self.name!r} is not read yet")
+        match question, self._desk:
+            case "whip.offer", Desk() as desk:
+                return await desk.offer(**asked)
+            case "whip.trickle", Desk() as desk:
+                return await desk.trickle(**asked)
+            case "whip.end", Desk() as desk:
+                return await desk.end(**asked)
+        raise UnknownQuestionError(f"stream {self.name!r} cannot be asked {question!r}")
 
     # -- what the reader tells
 
