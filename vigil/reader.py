@@ -24,7 +24,7 @@ from ingest.ring import FreeSlots, Ring
 from ingest.sampling import Sampler
 from ingest.shrink import Shrinker
 from ingest.sources import Source, open_source
-from ingest.sources.whip import Handover
+from ingest.sources.whip import Handover, WhipSource
 from vigil.link import DetectorLink
 from vigil.orders import StreamOrder
 from vigil.services import Services
@@ -122,8 +122,10 @@ class StreamReader:
         """Reads until told to stop, reconnecting as often as it takes; returns at the end of a file."""
         self._listener = listener
         backoff = Backoff()
+        connecting = StateChange(StreamState.CONNECTING)
         while not stop.is_set():
-            self._tell(StateChange(StreamState.CONNECTING))
+            self._tell(connecting)
+            connecting = StateChange(StreamState.CONNECTING)
             try:
                 self._read_session(stop, backoff)
                 if self._config.ends and not stop.is_set():
@@ -141,6 +143,10 @@ class StreamReader:
             if self._config.ends:
                 self._tell(StateChange(StreamState.FAILED, reason=failure.reason, detail=failure.detail))
                 return
+            if self._handover is not None and failure.reason is Reason.LOST:
+                # The next publisher is waited for, not tried: there is nothing to spare by doing so later.
+                connecting = StateChange(StreamState.CONNECTING, reason=failure.reason, detail=failure.detail)
+                continue
             delay = backoff.failed(failure.reason)
             self._tell(
                 StateChange(StreamState.BACKOFF, reason=failure.reason, detail=failure.detail, retry_in=round(delay, 2))
@@ -152,7 +158,10 @@ class StreamReader:
         self._services.call(self._listener.state_changed, change)
 
     def _read_session(self, stop: Event, backoff: Backoff) -> None:
-        with open_source(self._config, self._gpu(), self._handover) as source:
+        opening = open_source(self._config, self._gpu())
+        if isinstance(opening, WhipSource):
+            opening.handover = self._handover
+        with opening as source:
             try:
                 seq = 0
                 for frame in self._timed_frames(source, stop):

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     import av
 
     from ingest.config import SourceConfig
-    from ingest.sources.whip import Handover
 
 SCHEMES = {
     "file": "ingest.sources.file:FileSource",
@@ -43,18 +42,14 @@ class Source(Protocol):
         ...
 
 
-def open_source(
-    config: SourceConfig, gpu: int | None = None, handover: Handover | None = None
-) -> AbstractContextManager[Source]:
+def open_source(config: SourceConfig, gpu: int | None = None) -> AbstractContextManager[Source]:
     """The source that `config.url` names; it connects on entering.
 
     `gpu` is the number of the GPU that wants the frames, if one does: sources that decode through FFmpeg may then
-    yield frames in its memory. `handover` is where publishers' pictures come from, for the source that waits for them.
+    yield frames in its memory.
     """
     module, name = SCHEMES[config.scheme].split(":")
     source: AbstractContextManager[Source] = getattr(import_module(module), name)(config)
     if gpu is not None and hasattr(source, "gpu"):
         source.gpu = gpu
-    if handover is not None and hasattr(source, "handover"):
-        source.handover = handover
     return source

@@ -1,7 +1,7 @@
 """A WHIP publisher that is not ours: aiortc sends a video file, over and over, until its input ends or it is killed.
 
-Started as `python whip_publisher.py URL FILE [TOKEN]`. Prints one JSON line with the HTTP answer, then, when told by the
-end of its standard input to stop, DELETEs its session and prints that answer.
+Started as `python whip_publisher.py URL FILE [TOKEN]`. Prints one JSON line with the HTTP answer, then, when told by
+the end of its standard input to stop, DELETEs its session and prints that answer.
 """
 
 from __future__ import annotations
