@@ -5,16 +5,18 @@ from __future__ import annotations
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from publish.admin import StreamAdmin
 from publish.config import HttpConfig
 from publish.metrics import MergedMetrics
 from publish.problem import bears, problem
+from publish.streams_api import add_streams_api
 from publish.whip import CORS, WHIP_PATH, Publishing, WhipCors, whip_routes
 
 
@@ -23,9 +25,10 @@ class View(Publishing, Protocol):
 
     metrics: MergedMetrics
 
-    def ready(self) -> dict[str, bool]: ...
+    @property
+    def changes(self) -> StreamAdmin: ...
 
-    def stream_list(self) -> list[dict[str, Any]]: ...
+    def ready(self) -> dict[str, bool]: ...
 
 
 def create_app(view: View, config: HttpConfig) -> FastAPI:
@@ -55,10 +58,7 @@ def create_app(view: View, config: HttpConfig) -> FastAPI:
     async def metrics() -> PlainTextResponse:
         return PlainTextResponse(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/api/v1/streams", summary="The streams and how they are doing")
-    async def streams() -> list[dict[str, Any]]:
-        return view.stream_list()
-
+    add_streams_api(app, view.changes)
     app.include_router(whip_routes(view, token))
     if config.allow_origins:
         app.add_middleware(WhipCors, allow_origins=config.allow_origins, **CORS)

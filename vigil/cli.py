@@ -42,15 +42,20 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 @app.command()
 def run(config: ConfigFile) -> None:
     """Serve the cameras of a config until Ctrl-C or SIGTERM."""
-    settings = load(config)
-    logging.configure(settings.log.level, settings.log.format)
     from vigil.service import Service
+    from vigil.settings import Settings
+
+    settings = Settings.read(config)
+    found = settings.config()
+    logging.configure(found.log.level, found.log.format)
 
     async def main() -> Service:
-        service = Service(settings)
+        service = Service(found, settings)
         stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
         for signum in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+            loop.add_signal_handler(signum, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(service.changes.reload()))
         await service.run(stop)
         return service
 

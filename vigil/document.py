@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ class Document:
         """
         self._folder = folder
         self.problems: list[Problem] = []
-        self._lines: dict[Place, int] = {}
+        self._lines: dict[Place, int | None] = {}
         self._raw: dict[Place, Any] = {}
         try:
             node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -114,6 +115,25 @@ class Document:
             self.problems.append(Problem("config.syntax", dotted(path), node.start_mark.line + 1, None,
                                          f"not valid YAML: {words}"))  # fmt: skip
             return None
+
+    def change(self, key: str, patch: Mapping[str, Any]) -> None:
+        """Applies a JSON merge patch (RFC 7396) to a top-level mapping; what it brings has no line."""
+        if isinstance(self._values, dict) and isinstance(self._values.setdefault(key, {}), dict):
+            self._merge(self._values[key], patch, (key,))
+
+    def _merge(self, target: dict[str, Any], patch: Mapping[str, Any], path: Place) -> None:
+        for key, value in patch.items():
+            here = (*path, key)
+            if isinstance(value, Mapping):
+                if not isinstance(target.get(key), dict):
+                    target[key] = {}
+                    self._lines[here] = None
+                self._merge(target[key], value, here)
+            elif value is None:
+                target.pop(key, None)
+            else:
+                target[key] = self._raw[here] = value
+                self._lines[here] = None
 
     def filled(self) -> Any:
         """The values with `${VAR}`, `${VAR:-default}` and `${file:path}` filled in."""

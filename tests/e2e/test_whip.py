@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import http.server
 import json
@@ -11,27 +12,105 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import av
+import httpx
 import psutil
 import pytest
+import yaml
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc.contrib.media import MediaPlayer
 
-from tests.e2e.real import Inbox, Running, wait_for
-from tests.e2e.test_cameras import states
+from tests.e2e.real import Inbox, Running, Subscriber, wait_for
 
 SCRIPT = Path(__file__).with_name("whip_publisher.py")
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "webrtc.md"
 TOKEN = "stage-s3cr3t"
+GONE_S = 2
+
+
+@dataclass
+class Stage:
+    """A service with a stream for publishers beside an ordinary camera, and what it publishes. All tests share it."""
+
+    service: Running
+    inbox: Inbox
+    street: Path
+
+    @property
+    def endpoint(self) -> str:
+        return f"{self.service.addresses['http']}/whip/stage"
+
+    def state(self) -> str:
+        return str(self.service.streams()["stage"]["state"])
+
+    def told(self) -> list[str]:
+        """Why publications ended, so far."""
+        return [one["detail"] for one in self.inbox.status if one["stream"] == "stage" and "detail" in one]
+
+    def people(self) -> list[dict[str, Any]]:
+        """The persons on stage whose tracks have started."""
+        started = [event for event in self.inbox.events if event["type"] == "track.started"]
+        return [event for event in started if event["stream"] == "stage" and event["class_name"] == "person"]
+
+    def worker(self) -> psutil.Process:
+        """The one that serves; the one in reserve was started after it."""
+        return min(self.service.children()["worker"], key=lambda process: process.create_time())
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *arguments: Any) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A folder that is served as a web site, and the site's origin."""
+    folder = tmp_path_factory.mktemp("site")
+    handler = functools.partial(QuietHandler, directory=str(folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield folder, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory, street: Path, site: tuple[Path, str]) -> Iterator[Stage]:
+    file = tmp_path_factory.mktemp("stage") / "vigil.yaml"
+    file.write_text(yaml.safe_dump({
+        "site": "test", "state_dir": "state", "log": {"format": "json", "level": "debug"},
+        "http": {"port": 0, "allow_origins": [site[1]]},
+        "detector": {"model": "starter", "image_size": 320},
+        "streams": {
+            "stage": {"url": "whip://", "token": "${STAGE_TOKEN}", "read_timeout": GONE_S},
+            "yard": {"url": str(street), "loop": True},
+        },
+    }))  # fmt: skip
+    service = Running(file, {"STAGE_TOKEN": TOKEN})
+    try:
+        service.wait_started()
+        subscriber = Subscriber(service.addresses["nats"], service.addresses["prefix"])
+        stage = Stage(service, subscriber.__enter__(), street)
+        wait_for("the other camera's frames", lambda: stage.inbox.of("yard"), 60)
+        yield stage
+        shown = [service.get("/api/v1/streams/stage"), service.get("/metrics"), *(r.decode() for r in stage.inbox.raw)]
+        assert service.stop() == 0
+        assert not service.leftovers()
+        assert not [text for text in [*shown, service.log.read_text()] if TOKEN in text]
+        subscriber.__exit__()
+    finally:
+        service.kill_all()
 
 
 class Publisher:
-    """A process that publishes a file by WHIP."""
+    """A process that publishes the street to the stage."""
 
-    def __init__(self, service: Running, file: Path, stream: str = "stage", token: str = TOKEN) -> None:
+    def __init__(self, stage: Stage, token: str = TOKEN) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), f"{service.addresses['http']}/whip/{stream}", str(file), token],
+            [sys.executable, str(SCRIPT), stage.endpoint, str(stage.street), token],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -56,11 +135,11 @@ class Publisher:
 
 
 @pytest.fixture
-def publish(street: Path) -> Iterator[Callable[..., Publisher]]:
+def publish(stage: Stage) -> Iterator[Callable[..., Publisher]]:
     publishers: list[Publisher] = []
 
-    def start(service: Running, **options: Any) -> Publisher:
-        publishers.append(Publisher(service, street, **options))
+    def start(**options: Any) -> Publisher:
+        publishers.append(Publisher(stage, **options))
         return publishers[-1]
 
     yield start
@@ -68,135 +147,77 @@ def publish(street: Path) -> Iterator[Callable[..., Publisher]]:
         publisher.kill()
 
 
-def config(street: Path, **stage: Any) -> dict[str, Any]:
-    return {"streams": {
-        "stage": {"url": "whip://", "token": "${STAGE_TOKEN}", "read_timeout": 2, **stage},
-        "yard": {"url": str(street), "loop": True},
-    }}  # fmt: skip
-
-
-SECRETS = {"STAGE_TOKEN": TOKEN}
-
-
-def people(inbox: Inbox) -> list[dict[str, Any]]:
-    """The persons on stage whose tracks have started."""
-    started = [event for event in inbox.events if event["type"] == "track.started"]
-    return [event for event in started if event["stream"] == "stage" and event["class_name"] == "person"]
-
-
-def details(inbox: Inbox, stream: str) -> list[str]:
-    return [status["detail"] for status in inbox.status if status["stream"] == stream and "detail" in status]
-
-
 def test_publishers_are_cameras_like_any_other_one_after_the_other(
-    run_service: Callable[..., Running], subscribe: Callable[[Running], Inbox], publish: Callable[..., Publisher],
-    street: Path,
-) -> None:  # fmt: skip
-    service = run_service(config(street), SECRETS)
-    inbox = subscribe(service)
-    refused = publish(service, token="wrong").answer()
-    assert (refused["status"], json.loads(refused["body"])["code"]) == (401, "whip.unauthorized")
-
-    first = publish(service)
+    stage: Stage, publish: Callable[..., Publisher]
+) -> None:
+    inbox = stage.inbox
+    first, refused = publish(), publish(token="wrong")
+    answer = refused.answer()
+    assert (answer["status"], json.loads(answer["body"])["code"]) == (401, "whip.unauthorized")
     answer = first.answer()
     assert answer["status"] == 201
     assert answer["headers"]["location"].startswith("/whip/stage/")
-    wait_for("tracks of the publisher's people", lambda: people(inbox))
-    assert service.streams()["stage"]["description"].endswith("320x240 by WHIP")
-    busy = publish(service).answer()
-    assert (busy["status"], json.loads(busy["body"])["code"]) == (409, "whip.busy")
+    wait_for("tracks of the publisher's people", stage.people)
+    assert stage.service.streams()["stage"]["description"].endswith("320x240 by WHIP")
+    second, busy = publish(), httpx.post(
+        stage.endpoint, content="v=0", headers={"Content-Type": "application/sdp", "Authorization": f"Bearer {TOKEN}"}
+    )  # fmt: skip
+    assert (busy.status_code, busy.json()["code"]) == (409, "whip.busy")
+    answer = second.answer()
+    assert (answer["status"], json.loads(answer["body"])["code"]) == (409, "whip.busy")
     session = inbox.of("stage")[-1]["session"]
     assert first.stop()["status"] == 200
-    wait_for("the end is told", lambda: "the publisher ended its session" in details(inbox, "stage"), 5)
+    wait_for("the end is told", lambda: "the publisher ended its session" in stage.told(), 5)
 
-    second = publish(service)
-    assert second.answer()["status"] == 201
+    third = publish()
+    assert third.answer()["status"] == 201
     wait_for("a new session", lambda: inbox.of("stage")[-1]["session"] > session, 15)
-    # DTLS tells the end when there is no DELETE; SIGKILL tells nothing.
-    second.kill()
-    wait_for("silence is noticed", lambda: "no picture from the publisher for 2 s" in details(inbox, "stage"), 8)
-    wait_for("it waits again", lambda: service.streams()["stage"]["state"] == "connecting", 5)
+    third.kill()  # no DELETE, and not a word over DTLS either
+    wait_for("silence is noticed", lambda: f"no picture from the publisher for {GONE_S} s" in stage.told(), GONE_S + 5)
+    wait_for("it waits again", lambda: stage.state() == "connecting", 5)
 
-    started = {e["track_uid"] for e in inbox.events if e["stream"] == "stage" and e["type"] == "track.started"}
-    ended = {e["track_uid"] for e in inbox.events if e["stream"] == "stage" and e["type"] == "track.ended"}
-    assert started == ended
-    assert states(inbox, "yard") in (["connecting", "live"], ["live"], [])
+    events = [event for event in inbox.events if event["stream"] == "stage"]
+    started = {event["track_uid"] for event in events if event["type"] == "track.started"}
+    assert started == {event["track_uid"] for event in events if event["type"] == "track.ended"}
     order = [(frame["session"], frame["seq"]) for frame in inbox.of("stage")]
     assert order == sorted(order)
-    shown = [service.get("/api/v1/streams"), service.get("/metrics"), *(raw.decode() for raw in inbox.raw)]
-    assert service.stop() == 0
-    assert not [text for text in [*shown, service.log.read_text()] if TOKEN in text]
+    assert len({frame["session"] for frame in inbox.of("yard")}) == 1, "the neighbour goes on"
 
 
-def test_twenty_publishers_leave_nothing_behind(
-    run_service: Callable[..., Running], subscribe: Callable[[Running], Inbox], street: Path
-) -> None:
-    import asyncio
-
-    import httpx
-    from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
-    from aiortc.contrib.media import MediaPlayer
-
-    service = run_service(config(street), SECRETS)
-    inbox = subscribe(service)
-    wait_for("the stream is read", lambda: "connecting" in states(inbox, "stage"))
-    url = f"{service.addresses['http']}/whip/stage"
-
-    async def once(client: httpx.AsyncClient, count: int) -> None:
+def test_twenty_publishers_leave_nothing_behind(stage: Stage) -> None:
+    async def once(client: httpx.AsyncClient) -> None:
+        seen = len(stage.inbox.of("stage"))
         connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-        connection.addTransceiver(MediaPlayer(str(street), loop=True).video, direction="sendonly")
+        player = MediaPlayer(str(stage.street), loop=True)
+        connection.addTransceiver(player.video, direction="sendonly")
         await connection.setLocalDescription(await connection.createOffer())
-        answer = await client.post(
-            url, content=connection.localDescription.sdp, headers={"Content-Type": "application/sdp"}
-        )
+        offer = connection.localDescription.sdp
+        answer = await client.post(stage.endpoint, content=offer, headers={"Content-Type": "application/sdp"})
         assert answer.status_code == 201, answer.text
         await connection.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
-        # The publication is over for the reader too before the next one begins.
-        while len(inbox.of("stage")) == count:
+        while len(stage.inbox.of("stage")) == seen:
             await asyncio.sleep(0.02)
-        assert (await client.delete(f"{service.addresses['http']}{answer.headers['location']}")).status_code == 200
+        assert (await client.delete(httpx.URL(stage.endpoint).join(answer.headers["location"]))).status_code == 200
         await connection.close()
+        player.video.stop()
 
     async def many(times: int) -> None:
         headers = {"Authorization": f"Bearer {TOKEN}"}
-        async with httpx.AsyncClient(headers=headers, timeout=30) as client, asyncio.timeout(60):
+        async with httpx.AsyncClient(headers=headers, timeout=30) as client, asyncio.timeout(90):
             for _ in range(times):
-                await once(client, len(inbox.of("stage")))
+                await once(client)
 
     def held() -> tuple[int, int]:
-        workers = service.children()["worker"]
-        return sum(one.num_threads() for one in workers), sum(one.num_fds() for one in workers)
+        worker = stage.worker()
+        return worker.num_threads(), worker.num_fds()
 
     asyncio.run(many(2))
-    wait_for("the last is gone", lambda: service.streams()["stage"]["state"] == "connecting")
-    before = held()
+    wait_for("the last is gone", lambda: stage.state() == "connecting")
+    threads, descriptors = held()
     asyncio.run(many(20))
-    wait_for("the last is gone", lambda: service.streams()["stage"]["state"] == "connecting")
-    wait_for(f"threads and descriptors are back at {before}", lambda: held() <= before, 5)
-    assert service.stop() == 0
-
-
-@pytest.fixture
-def page(tmp_path: Path) -> Iterator[Callable[[str], str]]:
-    """Serves the page of the guide for an endpoint, from an origin of its own; gives its URL."""
-    folder = tmp_path / "page"
-    folder.mkdir()
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    origin = f"http://127.0.0.1:{server.server_port}"
-
-    def serve(endpoint: str) -> str:
-        html = re.search(r"```html\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-        assert html is not None, "the guide shows a page"
-        filled = html[1].replace("http://127.0.0.1:8600/whip/stage", endpoint).replace('"…"', f'"{TOKEN}"')
-        (folder / "index.html").write_text(filled)
-        return origin
-
-    serve.origin = origin  # type: ignore[attr-defined]
-    yield serve
-    server.shutdown()
-    server.server_close()
+    wait_for("the last is gone", lambda: stage.state() == "connecting")
+    wait_for(f"{threads} threads at most", lambda: held()[0] <= threads, 5)
+    wait_for(f"{descriptors} descriptors at most", lambda: held()[1] <= descriptors, 5)
 
 
 @pytest.fixture
@@ -212,18 +233,19 @@ def browse(tmp_path: Path, street: Path) -> Iterator[Callable[[str], subprocess.
     def start(url: str) -> subprocess.Popen[bytes]:
         browsers.append(subprocess.Popen(
             [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-             f"--user-data-dir={tmp_path / 'profile'}", "--use-fake-ui-for-media-stream",
-             "--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={camera}", url],
+             "--disable-background-networking", f"--user-data-dir={tmp_path / 'profile'}",
+             "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
+             f"--use-file-for-fake-video-capture={camera}", url],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         ))  # fmt: skip
         return browsers[-1]
 
     yield start
     for browser in browsers:
-        kill_tree(browser)
+        end_browser(browser)
 
 
-def kill_tree(browser: subprocess.Popen[bytes]) -> None:
+def end_browser(browser: subprocess.Popen[bytes]) -> None:
     if browser.poll() is None:
         family = [*psutil.Process(browser.pid).children(recursive=True), psutil.Process(browser.pid)]
         for process in family:
@@ -236,27 +258,30 @@ def write_y4m(video: Path, path: Path) -> None:
     """The only uncompressed format that Chromium takes for a camera."""
     with av.open(str(video)) as container, path.open("wb") as out:
         stream = container.streams.video[0]
-        out.write(
-            f"YUV4MPEG2 W{stream.width} H{stream.height} F{stream.average_rate.numerator}:1 Ip A1:1 C420\n".encode()
-        )
+        rate = f"{stream.average_rate.numerator}:{stream.average_rate.denominator}"
+        out.write(f"YUV4MPEG2 W{stream.width} H{stream.height} F{rate} Ip A1:1 C420\n".encode())
         for frame in container.decode(stream):
             out.write(b"FRAME\n" + frame.reformat(format="yuv420p").to_ndarray().tobytes())
 
 
 def test_a_browser_page_is_a_camera(
-    run_service: Callable[..., Running], subscribe: Callable[[Running], Inbox], street: Path,
-    browse: Callable[[str], subprocess.Popen[bytes]], page: Callable[[str], str],
-) -> None:  # fmt: skip
-    origin = page.origin  # type: ignore[attr-defined]
-    service = run_service({**config(street), "http": {"port": 0, "allow_origins": [origin]}}, SECRETS)
-    inbox = subscribe(service)
-    wait_for("the stream is read", lambda: "connecting" in states(inbox, "stage"))
-    browser = browse(page(f"{service.addresses['http']}/whip/stage"))
-    wait_for("tracks of the people before the browser's camera", lambda: people(inbox), 40)
-    track = people(inbox)[0]["track_id"]
-    wait_for("such a track goes on", lambda: 10 < sum(
-        track in (one["track_id"] for one in frame["objects"]) for frame in inbox.of("stage")
-    ), 10)  # fmt: skip
-    kill_tree(browser)
-    wait_for("its end is noticed", lambda: "backoff" in states(inbox, "stage"), 8)
-    assert service.stop() == 0
+    stage: Stage, browse: Callable[[str], subprocess.Popen[bytes]], site: tuple[Path, str]
+) -> None:
+    """The page is the guide's, and comes from an origin that is allowed."""
+    folder, origin = site
+    page = re.search(r"```html\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    assert page is not None, "the guide shows a page"
+    filled = page[1].replace("http://127.0.0.1:8600/whip/stage", stage.endpoint).replace('"…"', f'"{TOKEN}"')
+    (folder / "index.html").write_text(filled)
+    before, told = len(stage.inbox.of("stage")), len(stage.told())
+    browser = browse(origin)
+
+    def longest_track() -> int:
+        """Frames of the person that was seen longest before the browser's camera."""
+        seen = [one for frame in stage.inbox.of("stage")[before:] for one in frame["objects"]]
+        tracks = [one["track_id"] for one in seen if one["class_name"] == "person" and one["track_id"] is not None]
+        return max((tracks.count(track) for track in tracks), default=0)
+
+    wait_for("a person is followed over 20 frames of the browser's camera", lambda: longest_track() > 20, 40)
+    end_browser(browser)
+    wait_for("its end is noticed", lambda: len(stage.told()) > told, GONE_S + 5)

@@ -32,15 +32,13 @@ class Stage:
 
     def __init__(self) -> None:
         self.metrics = MergedMetrics()
+        self.changes = None
         self.asked: list[tuple[str, str, dict[str, Any]]] = []
         self.refusal: str | None = None
         self.config = WebRtcConfig()
 
     def ready(self) -> dict[str, bool]:
         return {}
-
-    def stream_list(self) -> list[dict[str, Any]]:
-        return []
 
     def whip_token(self, stream: str) -> SecretStr | None:
         return {"stage": SecretStr(STREAM_TOKEN), "open": None}[stream]
