@@ -91,9 +91,7 @@ class Changes:
 
     async def _make(self, stream: str, change: Patch | None, keep: bool) -> None:
         if self._settings is None:
-            raise RefusedError(
-                "streams.fixed", "without a config file the streams cannot be changed"
-            )
+            raise RefusedError("streams.fixed", "without a config file the streams cannot be changed")
         if variables := [path for path, text in _texts(change or {}) if "${" in text]:
             raise RefusedError("config.invalid", "variables are filled in from the config file only", [
                 FieldProblem("config.variable", f"streams.{stream}.{path}", None, "holds a variable", "give the value")

@@ -19,7 +19,7 @@ from inference.model import cache_dir
 from ingest.errors import VigilError
 from publish.schema import MESSAGES
 from publish.subjects import Subjects
-from vigil import __version__, logging
+from vigil import __version__, logging, streams_cli
 from vigil import plan as planning
 from vigil.config import VigilConfig, load
 from vigil.document import ConfigError
@@ -27,6 +27,7 @@ from vigil.document import ConfigError
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Cameras in, tracked events out on NATS.", rich_markup_mode=None
 )
+app.add_typer(streams_cli.app, name="streams")
 FAILED, BAD_INPUT = 1, 2
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The YAML config file.")]

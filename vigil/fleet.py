@@ -115,7 +115,11 @@ class Fleet:
         """Seats and unseats streams until what is meets what is wanted; more follows as workers answer."""
         for shard in list(self.shards):
             for number, seat in list(shard.seats.items()):
-                if not seat.leaving and not self._right(shard, seat):
+                if seat.leaving:
+                    continue
+                if self._right(shard, seat):
+                    self._revise(shard, number, self._wanted[seat.order.name].order)
+                else:
                     self._unseat(shard, number, self._patience_s(seat))
         seated = {name for shard in self.shards for name in shard.streams}
         for name in self._wanted.keys() - seated - self._paused.keys():
@@ -127,11 +131,18 @@ class Fleet:
         wanted = self._wanted.get(seat.order.name)
         return (
             wanted is not None
-            and wanted.order == seat.order
+            and wanted.order.serves_as(seat.order)
             and shard.detector in wanted.places
             and self._conduct.alone(seat.order.name) == shard.alone
             and seat.order.name not in self._paused
         )
+
+    @staticmethod
+    def _revise(shard: Shard, number: int, order: StreamOrder) -> None:
+        """The stream goes on as it is, under another revision."""
+        if shard.child is not None and shard.seats[number].order.config_rev != order.config_rev:
+            shard.child.send("revision", number=number, config_rev=order.config_rev)
+        shard.seats[number].order = order
 
     def _seat(self, wanted: Wanted) -> None:
         name = wanted.order.name

@@ -23,6 +23,10 @@ class StreamOrder(BaseModel):
     config_rev: str
     last_session: int = 0
 
+    def serves_as(self, other: StreamOrder) -> bool:
+        """Whether who does the one does the other: what differs is the detector's, which comes by another way."""
+        return (self.name, self.source, self.tracker) == (other.name, other.source, other.tracker)
+
 
 class WorkerOrder(BaseModel):
     """A worker's streams by number, and what they share. Holds secrets in clear: it goes over a private socket only.

@@ -68,6 +68,7 @@ class Stream:
         self._closing: asyncio.Future[None] | None = None
         self._thread: threading.Thread | None = None
         self._composer: Composer | None = None
+        self._described: tuple[ModelInfo, float] | None = None  # the detector's model and least confidence
         self._tracker: Tracker | None = None
         self._lifecycle: Lifecycle | None = None
         self._finished = False
@@ -85,10 +86,21 @@ class Stream:
         `confidence` is the least score of a reported box that belongs to no track; the detector may send weaker ones,
         for the tracker.
         """
-        self._composer = Composer(self._services.site, model, self._config_rev, confidence)
+        self._described = model, confidence
+        self._compose()
         if self._thread is None:
             self._thread = threading.Thread(target=self._read, name=f"read {self.name}", daemon=True)
             self._thread.start()
+
+    def revise(self, config_rev: str) -> None:
+        """What applies to the stream has another name from now on."""
+        self._config_rev = config_rev
+        self._compose()
+
+    def _compose(self) -> None:
+        if self._described is not None:
+            model, confidence = self._described
+            self._composer = Composer(self._services.site, model, self._config_rev, confidence)
 
     def _read(self) -> None:
         self._services.activity.read_by(self.number, threading.get_ident())

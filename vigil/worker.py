@@ -96,6 +96,8 @@ class Worker:
                 self._assign(WorkerOrder.model_validate(order.data), order.fds[0])
             case "add":
                 self._add(order.data["number"], StreamOrder.model_validate(order.data["stream"]))
+            case "revision":
+                self._streams[order.data["number"]].revise(order.data["config_rev"])
             case "remove":
                 task = asyncio.create_task(self._remove(self._streams[order.data["number"]], order.data["patience_s"]))
                 self._removals.add(task)
