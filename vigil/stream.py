@@ -20,6 +20,7 @@ from ingest.reconnect import StreamState
 from ingest.ring import FreeSlots
 from ingest.sources.whip import Handover
 from ingest.webrtc.desk import Desk
+from ingest.webrtc.encoded import DecoderWatch
 from publish.schema import Composer
 from tracking.events import Event
 from tracking.lifecycle import Lifecycle
@@ -62,7 +63,11 @@ class Stream:
         self._services = services
         publishers = order.source.scheme == "whip"
         self._handover = Handover(partial(self.ledger.count, Fate.DROPPED_STALE)) if publishers else None
-        self._desk = Desk(order.name, order.source, self._handover) if self._handover else None
+        self._desk = (
+            Desk(order.name, order.source, self._handover, DecoderWatch(services.activity, number))
+            if self._handover
+            else None
+        )
         self._reader = StreamReader(order, number, self.ledger, self._slots, services, self._handover)
         self._stop = threading.Event()
         self._closing: asyncio.Future[None] | None = None

@@ -11,6 +11,7 @@ from ingest.config import SourceConfig
 from ingest.errors import VigilError
 from ingest.sources.whip import Handover
 from ingest.webrtc.config import WebRtcConfig
+from ingest.webrtc.encoded import DecoderWatch
 
 if TYPE_CHECKING:
     from ingest.webrtc.publisher import Publisher
@@ -35,10 +36,11 @@ class UnknownSessionError(VigilError):
 class Desk:
     """Takes publishers for one stream; lives in the worker's event loop, which must be running."""
 
-    def __init__(self, stream: str, config: SourceConfig, handover: Handover) -> None:
+    def __init__(self, stream: str, config: SourceConfig, handover: Handover, watch: DecoderWatch) -> None:
         self._stream = stream
         self._config = config
         self._handover = handover
+        self._watch = watch
         self._session: str | None = None
         self._publisher: Publisher | None = None
         self._closed = False
@@ -55,7 +57,8 @@ class Desk:
         before = self._publisher
         if before is not None and not before.over and time.monotonic() - before.heard_at < YIELDS_AFTER_S:
             raise BusyError(f"stream {self._stream!r} has a publisher; end that one first")
-        publisher = module.Publisher(self._stream, self._config, self._handover, WebRtcConfig.model_validate(webrtc))
+        settings = WebRtcConfig.model_validate(webrtc)
+        publisher = module.Publisher(self._stream, self._config, self._handover, self._watch, settings)
         self._session, self._publisher = session, publisher
         if before is not None:
             await before.end("another publisher took over")

@@ -7,12 +7,40 @@ import threading
 import time
 from typing import Any
 
+from ingest.activity import Activity
+
 # About a second. A decoder that is further behind does not catch up; it starts again at a key frame.
 MAX_WAITING = 30
 ASK_AGAIN_S = 0.5
+# Nothing takes a decoder so long, except a bug of its own.
+DECODE_WITHIN_S = 10.0
+NOBODY = 0
 
 _NAL_START = b"\x00\x00\x00\x01"
 _SLICE, _IDR, _SPS = 1, 5, 7
+
+
+class DecoderWatch:
+    """Tells of a publisher's decoder thread what is told of readers: it may hang or crash, and its stream is to blame."""
+
+    def __init__(self, activity: Activity, number: int) -> None:
+        """`number` is the stream's in its worker."""
+        self._activity = activity
+        self._number = number
+
+    def begins(self) -> None:
+        """Called by the thread itself."""
+        self._activity.read_by(self._number, threading.get_ident())
+
+    def decodes(self) -> None:
+        self._activity.enter(self._number, time.monotonic_ns(), DECODE_WITHIN_S)
+
+    def waits(self) -> None:
+        self._activity.leave(self._number)
+
+    def ends(self) -> None:
+        """Its name may soon be another thread's."""
+        self._activity.read_by(self._number, NOBODY)
 
 
 class EncodedQueue(queue.Queue[Any]):
@@ -22,8 +50,9 @@ class EncodedQueue(queue.Queue[Any]):
     frame, which `wants_key_frame` asks the publisher for; so does the beginning, when the first key frame was missed.
     """
 
-    def __init__(self, wants_key_frame: threading.Event) -> None:
+    def __init__(self, wants_key_frame: threading.Event, watch: DecoderWatch) -> None:
         super().__init__()
+        self._watch = watch
         self.decode_s = 0.0
         self.skipped = 0
         self.codec = ""
@@ -55,10 +84,17 @@ class EncodedQueue(queue.Queue[Any]):
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         """The decoder thread decodes between two calls of this; `decode_s` is how long that took."""
-        if self._taken_at is not None:
+        if self._taken_at is None:
+            self._watch.begins()
+        else:
+            self._watch.waits()
             self.decode_s = time.monotonic() - self._taken_at
         item = super().get(block, timeout)
         self._taken_at = time.monotonic()
+        if item is None:
+            self._watch.ends()
+        else:
+            self._watch.decodes()
         return item
 
     def _clear(self) -> int:

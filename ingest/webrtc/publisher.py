@@ -15,7 +15,7 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from ingest.config import SourceConfig
 from ingest.sources.whip import Handover, Picture
 from ingest.webrtc.config import WebRtcConfig
-from ingest.webrtc.encoded import EncodedQueue
+from ingest.webrtc.encoded import DecoderWatch, EncodedQueue
 from ingest.webrtc.offer import TAKEN, MalformedSdpError, UnacceptableOfferError, fragment, usable_offer
 from ingest.webrtc.peer import confine, new_connection
 
@@ -37,10 +37,13 @@ class Publisher:
     take `connect_timeout` longer.
     """
 
-    def __init__(self, stream: str, config: SourceConfig, handover: Handover, webrtc: WebRtcConfig) -> None:
+    def __init__(
+        self, stream: str, config: SourceConfig, handover: Handover, watch: DecoderWatch, webrtc: WebRtcConfig
+    ) -> None:
         self._stream = stream
         self._config = config
         self._handover = handover
+        self._watch = watch
         self._webrtc = webrtc
         self._connection = new_connection(webrtc)
         self._video: RTCRtpTransceiver | None = None
@@ -81,7 +84,7 @@ class Publisher:
         for other in connection.getTransceivers():
             if other is not video:
                 other.direction = "inactive"
-        encoded = _bound_queue(video.receiver)
+        encoded = _bound_queue(video.receiver, self._watch)
         confine(connection, self._webrtc)
         await connection.setLocalDescription(await connection.createAnswer())
         self._username = _attribute(offer, "ice-ufrag")
@@ -143,10 +146,10 @@ class Publisher:
                 await self._connection.close()
 
 
-def _bound_queue(receiver: RTCRtpReceiver) -> EncodedQueue:
+def _bound_queue(receiver: RTCRtpReceiver, watch: DecoderWatch) -> EncodedQueue:
     """Puts a bounded queue before the receiver's decoder, which has not started yet."""
     private = vars(receiver)
-    queue = EncodedQueue(wants_key_frame=private["_RTCRtpReceiver__decoder_error"])
+    queue = EncodedQueue(private["_RTCRtpReceiver__decoder_error"], watch)
     private["_RTCRtpReceiver__decoder_queue"] = queue
     return queue
 

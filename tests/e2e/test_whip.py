@@ -30,6 +30,7 @@ SCRIPT = Path(__file__).with_name("whip_publisher.py")
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "webrtc.md"
 TOKEN = "stage-s3cr3t"
 GONE_S = 2
+PORTS = range(52000, 52200)
 
 
 @dataclass
@@ -84,6 +85,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory, street: Path, site: tuple[Pa
         "site": "test", "state_dir": "state", "log": {"format": "json", "level": "debug"},
         "http": {"port": 0, "allow_origins": [site[1]]},
         "detector": {"model": "starter", "image_size": 320},
+        "webrtc": {"udp_ports": f"{PORTS[0]}-{PORTS[-1]}"},
         "streams": {
             "stage": {"url": "whip://", "token": "${STAGE_TOKEN}", "read_timeout": GONE_S},
             "yard": {"url": str(street), "loop": True},
@@ -157,6 +159,9 @@ def test_publishers_are_cameras_like_any_other_one_after_the_other(
     answer = first.answer()
     assert answer["status"] == 201
     assert answer["headers"]["location"].startswith("/whip/stage/")
+    ports = {int(line.split()[5]) for line in answer["body"].splitlines() if line.startswith("a=candidate:")}
+    assert ports
+    assert ports <= set(PORTS)
     wait_for("tracks of the publisher's people", stage.people)
     assert stage.service.streams()["stage"]["description"].endswith("320x240 by WHIP")
     second, busy = publish(), httpx.post(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -11,7 +13,8 @@ import numpy as np
 import pytest
 from aiortc.codecs.vpx import Vp8Encoder
 
-from ingest.webrtc.encoded import MAX_WAITING, EncodedQueue, starts_afresh
+from ingest.activity import Activity
+from ingest.webrtc.encoded import DECODE_WITHIN_S, MAX_WAITING, DecoderWatch, EncodedQueue, starts_afresh
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Encoded:
     data: bytes
 
 
+STREAM = 2
 VP8 = Codec("VP8")
 KEY, DELTA = Encoded(b"\x10\x02\x00"), Encoded(b"\x11\x02\x00")
 
@@ -34,8 +38,15 @@ def wanted() -> threading.Event:
 
 
 @pytest.fixture
-def queue(wanted: threading.Event) -> EncodedQueue:
-    return EncodedQueue(wanted)
+def activity() -> Iterator[Activity]:
+    activity = Activity.create(3)
+    yield activity
+    activity.close()
+
+
+@pytest.fixture
+def queue(wanted: threading.Event, activity: Activity) -> EncodedQueue:
+    return EncodedQueue(wanted, DecoderWatch(activity, STREAM))
 
 
 def test_decoding_begins_at_a_key_frame_which_is_asked_for(queue: EncodedQueue, wanted: threading.Event) -> None:
@@ -78,6 +89,21 @@ def test_how_long_decoding_took_is_known(queue: EncodedQueue) -> None:
     queue.get()
     queue.get()
     assert queue.decode_s > 0
+
+
+def test_a_decoder_that_hangs_or_crashes_is_its_streams(queue: EncodedQueue, activity: Activity) -> None:
+    queue.put((VP8, KEY))
+    queue.put((VP8, DELTA))
+    queue.get()
+    now_ns, me = time.monotonic_ns(), threading.get_ident()
+    assert activity.of_thread(me) == STREAM
+    assert activity.overdue(now_ns) == []
+    assert activity.overdue(now_ns + int(DECODE_WITHIN_S * 1.1e9)) == [STREAM]
+    queue.get()
+    queue.put(None)
+    assert queue.get() is None
+    assert activity.overdue(now_ns + int(60e9)) == []
+    assert activity.of_thread(me) is None, "another thread may have its name by now"
 
 
 def pictures() -> list[av.VideoFrame]:

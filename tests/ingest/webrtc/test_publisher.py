@@ -18,11 +18,13 @@ from aiortc.mediastreams import MediaStreamTrack
 from aiortc.rtcrtpsender import RTCRtpSender
 from pydantic import ValidationError
 
+from ingest.activity import Activity
 from ingest.config import SourceConfig
 from ingest.errors import SourceError
 from ingest.sources.whip import Handover, Picture
 from ingest.webrtc.config import WebRtcConfig
 from ingest.webrtc.desk import BusyError, Desk, UnknownSessionError
+from ingest.webrtc.encoded import DecoderWatch
 from ingest.webrtc.offer import MalformedSdpError, UnacceptableOfferError
 from ingest.webrtc.peer import NoPortError
 from ingest.webrtc.publisher import NoIceRestartError
@@ -72,7 +74,8 @@ class Stage:
     def __init__(self, read_timeout: float = 5.0) -> None:
         self.handover = Handover(lambda: None)
         config = SourceConfig(url="whip://", connect_timeout=read_timeout, read_timeout=read_timeout)
-        self.desk = Desk("stage", config, self.handover)
+        self.activity = Activity.create(1)
+        self.desk = Desk("stage", config, self.handover, DecoderWatch(self.activity, 0))
         self.publication: int | None = None
 
     async def publish(self, client: Client, session: str = "one", webrtc: dict[str, Any] = ANY) -> dict[str, Any]:
@@ -98,6 +101,7 @@ class Stage:
     async def close(self) -> None:
         self.handover.close()
         await self.desk.close()
+        self.activity.close()
 
 
 def on_stage(scene: Callable[[Stage], Awaitable[None]], read_timeout: float = 5.0) -> None:
