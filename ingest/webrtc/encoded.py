@@ -21,7 +21,7 @@ _SLICE, _IDR, _SPS = 1, 5, 7
 
 
 class DecoderWatch:
-    """Tells of a publisher's decoder thread what is told of readers: it may hang or crash, and its stream is to blame."""
+    """Tells of a publisher's decoder thread what is told of readers: should it hang or crash, its stream did it."""
 
     def __init__(self, activity: Activity, number: int) -> None:
         """`number` is the stream's in its worker."""

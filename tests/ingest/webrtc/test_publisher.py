@@ -24,7 +24,7 @@ from ingest.errors import SourceError
 from ingest.sources.whip import Handover, Picture
 from ingest.webrtc.config import WebRtcConfig
 from ingest.webrtc.desk import BusyError, Desk, UnknownSessionError
-from ingest.webrtc.encoded import DecoderWatch
+from ingest.webrtc.encoded import DecoderWatch, starts_afresh
 from ingest.webrtc.offer import MalformedSdpError, UnacceptableOfferError
 from ingest.webrtc.peer import NoPortError
 from ingest.webrtc.publisher import NoIceRestartError
@@ -164,6 +164,32 @@ def test_silence_is_borne_for_the_read_timeout() -> None:
     on_stage(scene, read_timeout=1)
 
 
+def test_a_key_frame_that_was_missed_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    missed: list[bytes] = []
+
+    def after_one(codec: str, data: bytes) -> bool:
+        if starts_afresh(codec, data) and not missed:
+            missed.append(data)
+            return False
+        return starts_afresh(codec, data)
+
+    monkeypatch.setattr("ingest.webrtc.encoded.starts_afresh", after_one)
+    asked: list[RTCRtpSender] = []
+    send_key_frame = RTCRtpSender._send_keyframe
+    monkeypatch.setattr(RTCRtpSender, "_send_keyframe", lambda self: (asked.append(self), send_key_frame(self)))
+
+    async def scene(stage: Stage) -> None:
+        client = Client("video/VP8")
+        await stage.publish(client)
+        async with asyncio.timeout(10):
+            await stage.picture()
+        assert missed
+        assert asked, "it came of itself"
+        await client.connection.close()
+
+    on_stage(scene, read_timeout=20)
+
+
 def test_a_stream_has_one_publisher_and_a_ghost_makes_way(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene(stage: Stage) -> None:
         first, second = Client(), Client()
@@ -271,10 +297,11 @@ def test_publishers_that_come_and_go_leave_nothing_behind() -> None:
             await client.connection.close()
 
         await once()
-        before = (threading.active_count(), process.num_fds())
+        before = (threading.active_count(), process.num_fds(), len(asyncio.all_tasks()))
         for _ in range(5):
             await once()
-        assert (threading.active_count(), process.num_fds()) <= before
+        after = (threading.active_count(), process.num_fds(), len(asyncio.all_tasks()))
+        assert all(now <= then for now, then in zip(after, before, strict=True)), (before, after)
 
     on_stage(scene)
 
