@@ -75,9 +75,8 @@ def confine(connection: RTCPeerConnection, config: WebRtcConfig) -> None:
 
 async def _gather(agent: Connection, config: WebRtcConfig, component: int, addresses: list[str]) -> list[Candidate]:
     """Host candidates within the port range, the advertised addresses for them, and what STUN and TURN servers say."""
-    # Whether a peer that has no other address can be reached by it is for the peer to find out.
+    # aioice leaves loopback out; without a network there is nothing else.
     own = addresses or get_host_addresses(use_ipv4=True, use_ipv6=True) or ["127.0.0.1"]
-    own += [str(address) for address in config.advertise if address.is_loopback and str(address) not in own]
     protocols = [protocol for address in own if (protocol := await _bind(agent, address, config.ports)) is not None]
     if not protocols:
         raise NoPortError(f"no UDP port is free in webrtc.udp_ports ({config.udp_ports or 'any'}); give a larger range")

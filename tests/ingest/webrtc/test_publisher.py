@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Awaitable, Callable
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -269,6 +269,29 @@ def test_ports_stay_within_their_range_and_advertised_addresses_are_told() -> No
     on_stage(scene)
 
 
+def test_a_publisher_reaches_an_advertised_address_through_address_translation() -> None:
+    async def scene(stage: Stage) -> None:
+        port = free_ports(1)
+        webrtc = WebRtcConfig.model_validate({"udp_ports": f"{port}-{port}", "advertise": [OUTSIDE]})
+        client = Client()
+        offer = await client.offer()
+        unreachable = "\r\n".join(line for line in offer.splitlines() if "a=candidate:" not in line) + "\r\n"
+        answer = await stage.desk.offer("one", unreachable, webrtc.in_clear())
+        lines = answer["sdp"].splitlines()
+        candidates = [line for line in lines if line.startswith("a=candidate:")]
+        inside = next(words[4] for line in candidates if ":" not in (words := line.split())[4] and words[4] != OUTSIDE)
+        translator, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: Translator((inside, port)), local_addr=(OUTSIDE, port)
+        )
+        hidden = [line for line in candidates if line.split()[4] != OUTSIDE]
+        await client.accept({"sdp": "\r\n".join(line for line in lines if line not in hidden) + "\r\n"})
+        assert (await stage.picture()).image.width == 64
+        await client.connection.close()
+        translator.close()
+
+    on_stage(scene)
+
+
 def test_a_range_without_a_free_port_is_told() -> None:
     async def scene(stage: Stage) -> None:
         port = free_ports(1)
@@ -321,6 +344,48 @@ def test_what_is_no_ice_server_is_refused(url: str) -> None:
 def test_a_turn_server_needs_a_login() -> None:
     with pytest.raises(ValidationError, match="credential"):
         WebRtcConfig.model_validate({"ice_servers": [{"url": "turn:turn.example.org"}]})
+
+
+OUTSIDE = "127.0.0.2"
+
+
+class Translator(asyncio.DatagramProtocol):
+    """Forwards UDP between whoever writes first and `inside`, as a router or a container's port does."""
+
+    def __init__(self, inside: tuple[str, int]) -> None:
+        self._inside = inside
+        self._transport: asyncio.DatagramTransport | None = None
+        self._behind: dict[Any, asyncio.DatagramTransport] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, address: Any) -> None:
+        task = asyncio.create_task(self._forward(data, address))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _forward(self, data: bytes, address: Any) -> None:
+        if address not in self._behind:
+            back = Back(lambda answer: self._transport and self._transport.sendto(answer, address))
+            transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+                lambda: back, remote_addr=self._inside
+            )
+            self._behind.setdefault(address, transport)
+        self._behind[address].sendto(data)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        for transport in self._behind.values():
+            transport.close()
+
+
+class Back(asyncio.DatagramProtocol):
+    def __init__(self, send: Callable[[bytes], object]) -> None:
+        self._send = send
+
+    def datagram_received(self, data: bytes, address: Any) -> None:
+        self._send(data)
 
 
 def hold(family: socket.AddressFamily, port: int) -> socket.socket:
