@@ -11,6 +11,7 @@ import random
 import socket
 from functools import partial
 
+import structlog
 from aioice import Candidate, Connection
 from aioice.candidate import candidate_foundation, candidate_priority
 from aioice.ice import StunProtocol, get_host_addresses, server_reflexive_candidate
@@ -21,6 +22,8 @@ from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 
 from ingest.errors import VigilError
 from ingest.webrtc.config import WebRtcConfig
+
+log = structlog.get_logger()
 
 # A STUN or TURN server that does not answer must not hold up the others for longer.
 GATHER_S = 3
@@ -89,6 +92,8 @@ async def _gather(agent: Connection, config: WebRtcConfig, component: int, addre
         for protocol in protocols:
             if ipaddress.ip_address(protocol.local_candidate.host).version == address.version:
                 candidates.append(_host(component, str(address), protocol.local_candidate.port))
+    # TURN as ever: with no addresses given, it is all that the original asks.
+    relayed = asyncio.ensure_future(Connection.get_component_candidates(agent, component, [], timeout=GATHER_S))
     asked = [
         server_reflexive_candidate(protocol, agent.stun_server)
         for protocol in protocols
@@ -99,8 +104,11 @@ async def _gather(agent: Connection, config: WebRtcConfig, component: int, addre
             for answer in await asyncio.gather(*asked, return_exceptions=True):
                 if not isinstance(answer, BaseException):
                     candidates.append(answer[0])
-    # TURN as ever: with no addresses given, it is all that the original asks.
-    candidates += await Connection.get_component_candidates(agent, component, [], timeout=GATHER_S)
+    candidates += await relayed
+    found = {candidate.type for candidate in candidates}
+    for server in config.ice_servers:
+        if ("srflx" if server.url.startswith("stun") else "relay") not in found:
+            log.warning("no answer, or a refusal, from an ICE server; going on without", server=server.url)
     unique = {(candidate.host, candidate.port, candidate.type): candidate for candidate in candidates}
     return list(unique.values())
 

@@ -13,6 +13,7 @@ import av
 import numpy as np
 import psutil
 import pytest
+from aioice import stun
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
 from aiortc.mediastreams import MediaStreamTrack
 from aiortc.rtcrtpsender import RTCRtpSender
@@ -292,6 +293,35 @@ def test_a_publisher_reaches_an_advertised_address_through_address_translation()
     on_stage(scene)
 
 
+def test_a_stun_server_tells_the_outer_address_and_a_silent_one_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ingest.webrtc.peer.GATHER_S", 0.3)
+
+    async def scene(stage: Stage) -> None:
+        server, _ = await asyncio.get_running_loop().create_datagram_endpoint(Mirror, local_addr=("127.0.0.1", 0))
+        silent = socket.create_server(("127.0.0.1", 0))  # takes connections and says nothing
+        webrtc = WebRtcConfig.model_validate({"ice_servers": [
+            {"url": f"stun:127.0.0.1:{server.get_extra_info('sockname')[1]}"},
+            {"url": f"turn:127.0.0.1:{silent.getsockname()[1]}?transport=tcp", "username": "u",
+             "credential": "hunter2"},
+        ]})  # fmt: skip
+        client = Client()
+        answer = await stage.publish(client, webrtc=webrtc.in_clear())
+        assert f"{OUTSIDE} 4242 typ srflx" in answer["sdp"]
+        await stage.picture()
+        await client.connection.close()
+        server.close()
+        silent.close()
+
+    on_stage(scene)
+    told = capsys.readouterr().out
+    assert "going on without" in told
+    assert "turn:127.0.0.1" in told
+    assert "stun:127.0.0.1" not in told
+    assert "hunter2" not in told
+
+
 def test_a_range_without_a_free_port_is_told() -> None:
     async def scene(stage: Stage) -> None:
         port = free_ports(1)
@@ -378,6 +408,19 @@ class Translator(asyncio.DatagramProtocol):
     def connection_lost(self, error: Exception | None) -> None:
         for transport in self._behind.values():
             transport.close()
+
+
+class Mirror(asyncio.DatagramProtocol):
+    """A STUN server that sees everybody come from `OUTSIDE`, port 4242."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, address: Any) -> None:
+        request = stun.parse_message(data)
+        answer = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, request.transaction_id)
+        answer.attributes["XOR-MAPPED-ADDRESS"] = (OUTSIDE, 4242)
+        self._transport.sendto(bytes(answer), address)
 
 
 class Back(asyncio.DatagramProtocol):
