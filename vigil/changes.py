@@ -19,7 +19,7 @@ from ingest.redact import redact
 from publish.admin import FieldProblem, RefusedError
 from vigil.config import VigilConfig
 from vigil.document import ConfigError
-from vigil.settings import Patch, Settings, changes_file
+from vigil.settings import Settings, changes_file, patched
 
 log = structlog.get_logger()
 
@@ -62,17 +62,18 @@ class Changes:
     async def add(self, stream: str, settings: Mapping[str, Any], keep: bool) -> None:
         if stream in self._service.config.streams:
             raise RefusedError("streams.exists", f"there is a stream {stream!r} already: change it, or remove it first")
-        await self._make(stream, settings, keep)
+        await self._make(stream, dict(settings), dict(settings), keep)
 
     async def change(self, stream: str, changes: Mapping[str, Any], keep: bool) -> None:
         if stream not in self._service.config.streams:
             raise self._unknown(stream)
-        await self._make(stream, changes, keep)
+        written = self._settings.written(stream) if self._settings else {}
+        await self._make(stream, changes, patched(written, changes), keep)
 
     async def remove(self, stream: str, keep: bool) -> None:
         if stream not in self._service.config.streams:
             raise self._unknown(stream)
-        await self._make(stream, None, keep)
+        await self._make(stream, {}, None, keep)
 
     def config_state(self) -> dict[str, Any]:
         config = self._service.config
@@ -83,22 +84,24 @@ class Changes:
             "file": str(self._settings.file) if self._settings else None,
             "valid": self._refused is None,
             "problems": problems,
+            "overridden": self._settings.overridden() if self._settings else [],
         }
 
     def _unknown(self, stream: str) -> RefusedError:
         known = ", ".join(self._service.config.streams) or "there are none"
         return RefusedError("streams.unknown", f"there is no stream {stream!r}; known: {known}")
 
-    async def _make(self, stream: str, change: Patch | None, keep: bool) -> None:
+    async def _make(self, stream: str, given: Mapping[str, Any], settings: dict[str, Any] | None, keep: bool) -> None:
+        """Makes the stream what `settings` says, of which `given` came from outside."""
         if self._settings is None:
             raise RefusedError("streams.fixed", "without a config file the streams cannot be changed")
-        if variables := [path for path, text in _texts(change or {}) if "${" in text]:
+        if variables := [path for path, text in _texts(given) if "${" in text]:
             raise RefusedError("config.invalid", "variables are filled in from the config file only", [
                 FieldProblem("config.variable", f"streams.{stream}.{path}", None, "holds a variable", "give the value")
                 for path in variables
             ])  # fmt: skip
         async with self._busy:
-            changed = self._settings.with_stream(stream, change, keep)
+            changed = self._settings.with_stream(stream, settings, keep)
             try:
                 await self._service.apply(changed.config())
             except ConfigError as error:
@@ -147,6 +150,10 @@ class Changes:
                 log.error("config refused; the old one goes on", error=redact(str(error)), code=error.code)
                 return
             self._settings, self._refused = settings, None
+            if overridden := settings.overridden():
+                log.warning(
+                    "streams of the config are overridden", streams=overridden, by=str(changes_file(settings.file))
+                )
 
 
 def _stamps(files: list[Path]) -> list[tuple[int, int, int] | None]:

@@ -26,6 +26,10 @@ class Conduct:
     def __init__(self) -> None:
         self._records: dict[str, _Record] = {}
 
+    def __len__(self) -> int:
+        """How many streams are kept apart."""
+        return len(self._records)
+
     def alone(self, stream: str) -> bool:
         """Whether the stream is to have a worker for itself."""
         return stream in self._records

@@ -140,11 +140,11 @@ def read(file: Path) -> str:
         raise ConfigError(str(file), [Problem("config.unreadable", "", None, None, reason)]) from None
 
 
-def parse(text: str, name: str, folder: Path, changes: Mapping[str, Any] | None = None) -> VigilConfig:
-    """As `load`, from text; relative paths in it start at `folder`. `changes`: a JSON merge patch over `streams`."""
+def parse(text: str, name: str, folder: Path, streams: Mapping[str, Any] | None = None) -> VigilConfig:
+    """As `load`, from text; relative paths in it start at `folder`. `streams`: some in place of its own."""
     document = Document(text, name, folder)
-    if changes:
-        document.change("streams", changes)
+    if streams:
+        document.replace("streams", streams)
     filled = document.filled()
     problems = document.problems
     config = None

@@ -48,7 +48,12 @@ class Detectors:
         return [place for places in self.places.values() for place in places]
 
     def wanted(self, config: VigilConfig) -> Places:
-        """The places that the config wants: those that are there and serve as well, and new ones with no process."""
+        """The places that the config wants: those that are there and serve as well, and new ones with no process.
+
+        Without streams what is there is good enough.
+        """
+        if not config.streams and self.places:
+            return self.places
         wanted = detectors_of(config)
         there = self.all()
         self._generation += 1

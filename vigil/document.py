@@ -116,24 +116,28 @@ class Document:
                                          f"not valid YAML: {words}"))  # fmt: skip
             return None
 
-    def change(self, key: str, patch: Mapping[str, Any]) -> None:
-        """Applies a JSON merge patch (RFC 7396) to a top-level mapping; what it brings has no line."""
-        if isinstance(self._values, dict) and isinstance(self._values.setdefault(key, {}), dict):
-            self._merge(self._values[key], patch, (key,))
+    def replace(self, key: str, entries: Mapping[str, Any]) -> None:
+        """Puts other entries into a top-level mapping, or takes them out where they are null; they have no lines."""
+        if not isinstance(self._values, dict) or not isinstance(self._values.setdefault(key, {}), dict):
+            return
+        for name, entry in entries.items():
+            path: Place = (key, name)
+            for known in [one for one in self._lines if one[:2] == path]:
+                self._lines[known] = None
+                self._raw.pop(known, None)
+            self._values[key].pop(name, None)
+            if entry is not None:
+                self._values[key][name] = entry
+                self._note(path, entry)
 
-    def _merge(self, target: dict[str, Any], patch: Mapping[str, Any], path: Place) -> None:
-        for key, value in patch.items():
-            here = (*path, key)
-            if isinstance(value, Mapping):
-                if not isinstance(target.get(key), dict):
-                    target[key] = {}
-                    self._lines[here] = None
-                self._merge(target[key], value, here)
-            elif value is None:
-                target.pop(key, None)
-            else:
-                target[key] = self._raw[here] = value
-                self._lines[here] = None
+    def _note(self, path: Place, value: Any) -> None:
+        """Remembers values that are not of the text."""
+        self._lines[path] = None
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                self._note((*path, key), item)
+        elif not isinstance(value, list):
+            self._raw[path] = value
 
     def filled(self) -> Any:
         """The values with `${VAR}`, `${VAR:-default}` and `${file:path}` filled in."""

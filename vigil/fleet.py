@@ -32,6 +32,9 @@ log = structlog.get_logger()
 WORKER_STOP_S = 5.0
 # Beyond its time-outs, how long a stream's reader may take to end before it counts as stuck.
 LEAVE_MARGIN_S = 1.0
+SPAWN_RETRY_S = 5.0
+# After so many crashes in a row that no stream could be named for, the streams are divided, so that one will be.
+UNNAMED_CRASHES = 2
 # At most so many streams have workers of their own: what makes all cameras hang (a dead name server) is no camera's
 # fault, and must not start a process for each.
 MOST_ALONE = 4
@@ -76,6 +79,8 @@ class Fleet:
         self._conduct = Conduct()
         self._paused: dict[str, float] = {}  # stream -> when it is tried again
         self._last_sessions: dict[str, int] = {}
+        self._last_told: dict[str, tuple[StreamState, dict[str, Any]]] = {}  # by workers
+        self._waiting: set[str] = set()  # streams that hang and stay where they are
         self._numbered = 0
 
     # -- what is wanted
@@ -170,6 +175,7 @@ class Fleet:
         if stream not in self._wanted:
             self._around.metrics.forget(stream)
             self._last_sessions.pop(stream, None)
+            self._last_told.pop(stream, None)
             self._around.gone(stream)
 
     @staticmethod
@@ -211,8 +217,12 @@ class Fleet:
 
     async def _take_spare(self, shard: Shard) -> Child:
         spare, self.spare = self.spare, None
-        if spare is None or spare.ended.is_set():
-            spare = await self._around.spawn(shard.name)
+        while spare is None or spare.ended.is_set():
+            try:
+                spare = await self._around.spawn(shard.name)
+            except OSError as error:
+                log.error("cannot start a process; trying again", process=shard.name, error=str(error))
+                await asyncio.sleep(SPAWN_RETRY_S)
         return spare
 
     async def keep_spare(self) -> None:
@@ -286,16 +296,29 @@ class Fleet:
         """What a worker's end means for its streams: one may have caused it, others were leaving anyway."""
         culprit = None
         if shard.activity is not None:
-            if child.exit_code in CRASHES and child.crashed_thread is not None:
+            if child.crashed_thread is not None:
                 culprit = shard.activity.of_thread(child.crashed_thread)
             shard.activity.clear()
         shard.stuck.clear()
-        if culprit is not None and culprit in shard.seats:
-            self._harm(shard.seats[culprit].order.name, "crash", "decoding it ended the process")
+        if child.exit_code in CRASHES:
+            if len(shard.seats) == 1:
+                (culprit,) = shard.seats
+            if culprit is not None and culprit in shard.seats:
+                self._harm(shard.seats[culprit].order.name, "crash", "reading it ended the process")
+            elif shard.restarts >= UNNAMED_CRASHES:
+                self._divide(shard)
         for number, seat in list(shard.seats.items()):
             if seat.leaving or not self._right(shard, seat):
                 del shard.seats[number]
                 self._left(seat.order.name)
+
+    def _divide(self, shard: Shard) -> None:
+        """Half of the streams go to another worker."""
+        other = self._new_shard(shard.detector)
+        for number in list(shard.seats)[: len(shard.seats) // 2]:
+            other.seats[number] = shard.seats.pop(number)
+        log.error("worker crashes; its streams are divided", process=shard.name, moved=other.streams)
+        self._around.task(self._open(other), f"open {other.name}")
 
     # -- streams that do harm
 
@@ -313,10 +336,13 @@ class Fleet:
         for shard in list(self.shards):
             if shard.activity is None or shard.child is None:
                 continue
-            for number in shard.activity.overdue(now_ns):
-                seat = shard.seats.get(number)
-                if seat is not None and not seat.leaving:
+            overdue = shard.activity.overdue(now_ns)
+            for number, seat in list(shard.seats.items()):
+                if number in overdue and not seat.leaving:
                     self._stuck(shard, number, seat.order.name)
+                elif seat.order.name in self._waiting:
+                    self._waiting.discard(seat.order.name)
+                    self._around.told_here(seat.order.name, *self._last_told[seat.order.name])
         over = [stream for stream, until in self._paused.items() if until <= now_s]
         for stream in over:
             del self._paused[stream]
@@ -329,10 +355,11 @@ class Fleet:
         if shard.alone and shard.child is not None:
             self._harm(stream, "hung", detail)
             shard.child.kill()
-        elif sum(other.alone for other in self.shards) < MOST_ALONE:
+        elif len(self._conduct) < MOST_ALONE:
             self._harm(stream, "hung", detail)
             self._unseat(shard, number, 0.0)
-        else:
+        elif stream not in self._waiting and stream in self._last_told:
+            self._waiting.add(stream)
             self._around.told_here(stream, StreamState.STALLED, {"reason": "hung", "detail": detail})
 
     # -- what workers say
@@ -346,7 +373,9 @@ class Fleet:
                 stream, details = order.data["stream"], order.data["details"]
                 if "session" in details:
                     self._last_sessions[stream] = details["session"]
-                self._around.told(stream, StreamState(order.data["state"]), details)
+                self._last_told[stream] = StreamState(order.data["state"]), details
+                self._waiting.discard(stream)
+                self._around.told(stream, *self._last_told[stream])
             case "removed" if shard is not None:
                 stream, number = order.data["stream"], order.data["number"]
                 shard.seats.pop(number, None)

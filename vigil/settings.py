@@ -1,7 +1,7 @@
-"""The config file, and the changes made to its streams while the service runs.
+"""The config file, and what was made of its streams while the service ran.
 
-Changes are a JSON merge patch (RFC 7396) over `streams`: a stream that was added is there whole, one that was changed
-holds what is different, one that was removed is null. Those that are to last are in a file beside the config.
+A stream that was added or changed is held whole, over the config's own of that name; one that was removed is null.
+Those that are to last are in a file beside the config.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ import yaml
 from vigil.config import VigilConfig, parse, read
 from vigil.document import ConfigError, Problem
 
-HEADER = "# Streams added, changed and removed while Vigil ran; over those of the config. Vigil writes this file.\n"
+HEADER = "# Written by Vigil: streams added, changed and removed (null) while it ran, in place of the config's.\n"
 
-Patch = Mapping[str, Any]
+Streams = Mapping[str, dict[str, Any] | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`text` is the config's; `kept` and `passing` are changes that outlast the service and those that do not."""
+    """`text` is the config's; `kept` and `passing` are streams in place of its own, that outlast the service or not."""
 
     file: Path
     text: str
-    kept: Patch = field(default_factory=dict)
-    passing: Patch = field(default_factory=dict)
+    kept: Streams = field(default_factory=dict)
+    passing: Streams = field(default_factory=dict)
 
     @classmethod
     def read(cls, file: Path) -> Settings:
@@ -55,13 +55,30 @@ class Settings:
 
     def config(self) -> VigilConfig:
         """Raises ConfigError with every problem found."""
-        return parse(self.text, str(self.file), self.file.resolve().parent, merged(self.kept, self.passing))
+        return parse(self.text, str(self.file), self.file.resolve().parent, {**self.kept, **self.passing})
 
-    def with_stream(self, name: str, change: Patch | None, keep: bool) -> Settings:
-        """These settings after a change to a stream; None removes it."""
+    def written(self, stream: str) -> dict[str, Any]:
+        """A stream's settings as they are written, variables and all; none for one that there is not."""
+        for streams in (self.passing, self.kept, self._own()):
+            if stream in streams:
+                return dict(streams[stream] or {})
+        return {}
+
+    def overridden(self) -> list[str]:
+        """The config's streams that another has taken the place of."""
+        return [name for name in self._own() if name in self.kept or name in self.passing]
+
+    def _own(self) -> dict[str, Any]:
+        config = yaml.safe_load(self.text)
+        streams = config.get("streams") if isinstance(config, dict) else None
+        return streams if isinstance(streams, dict) else {}
+
+    def with_stream(self, name: str, settings: dict[str, Any] | None, keep: bool) -> Settings:
+        """These settings with another stream of that name, or with None without it."""
         if keep:
-            return replace(self, kept=merged(self.kept, {name: change}), passing=_without(self.passing, name))
-        return replace(self, passing=merged(self.passing, {name: change}))
+            passing = {key: value for key, value in self.passing.items() if key != name}
+            return replace(self, kept={**self.kept, name: settings}, passing=passing)
+        return replace(self, passing={**self.passing, name: settings})
 
     def save(self) -> None:
         """Writes what is kept; it may hold passwords, so only its owner can read it."""
@@ -82,17 +99,17 @@ def changes_file(config: Path) -> Path:
     return config.with_name(f"{config.stem}.streams.yaml")
 
 
-def merged(patch: Patch, over: Patch) -> dict[str, Any]:
-    """One merge patch that does what the two do, one after the other."""
-    result = dict(patch)
-    for key, value in over.items():
-        before = result.get(key)
-        result[key] = merged(before, value) if isinstance(before, Mapping) and isinstance(value, Mapping) else value
+def patched(target: Any, patch: Any) -> Any:
+    """The target after a JSON merge patch, as RFC 7396 has it: null takes away."""
+    if not isinstance(patch, Mapping):
+        return patch
+    result = dict(target) if isinstance(target, Mapping) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = patched(result.get(key), value)
     return result
-
-
-def _without(patch: Patch, name: str) -> dict[str, Any]:
-    return {key: value for key, value in patch.items() if key != name}
 
 
 def _problem(code: str, message: str) -> Problem:
