@@ -44,6 +44,7 @@ class Desk:
         self._session: str | None = None
         self._publisher: Publisher | None = None
         self._closed = False
+        self._offering = asyncio.Lock()
         # A second's work, and in no worker without such a stream; not in the loop, which has others to serve.
         self._loaded = asyncio.get_running_loop().run_in_executor(None, import_module, "ingest.webrtc.publisher")
 
@@ -54,20 +55,16 @@ class Desk:
             BusyError, MalformedSdpError, UnacceptableOfferError, NoPortError
         """
         module = await self._loaded
-        before = self._publisher
-        if before is not None and not before.over and time.monotonic() - before.heard_at < YIELDS_AFTER_S:
-            raise BusyError(f"stream {self._stream!r} has a publisher; end that one first")
-        settings = WebRtcConfig.model_validate(webrtc)
-        publisher = module.Publisher(self._stream, self._config, self._handover, self._watch, settings)
-        self._session, self._publisher = session, publisher
-        if before is not None:
-            await before.end("another publisher took over")
-        try:
+        async with self._offering:
+            before = self._publisher
+            if before is not None and not before.over and time.monotonic() - before.heard_at < YIELDS_AFTER_S:
+                raise BusyError(f"stream {self._stream!r} has a publisher; end that one first")
+            settings = WebRtcConfig.model_validate(webrtc)
+            publisher = module.Publisher(self._stream, self._config, self._handover, self._watch, settings)
             answer = await publisher.answer(sdp)
-        except BaseException:
-            if self._publisher is publisher:
-                self._session = self._publisher = None
-            raise
+            self._session, self._publisher = session, publisher
+            if before is not None:
+                await before.end("another publisher took over")
         if self._closed:
             await publisher.end("the stream stops")
         return {"sdp": answer}

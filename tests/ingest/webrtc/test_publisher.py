@@ -253,6 +253,22 @@ def test_what_cannot_be_answered_leaves_the_stream_free() -> None:
     on_stage(scene)
 
 
+def test_an_offer_that_cannot_be_answered_does_not_push_out_a_ghost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.webrtc.desk.YIELDS_AFTER_S", -1.0)
+
+    async def scene(stage: Stage) -> None:
+        client = Client()
+        await stage.publish(client)
+        await stage.picture()
+        with pytest.raises(MalformedSdpError):
+            await stage.desk.offer("bad", "hello", ANY)
+        await stage.picture()
+        await stage.desk.end("one")
+        await client.connection.close()
+
+    on_stage(scene)
+
+
 def test_ports_stay_within_their_range_and_advertised_addresses_are_told() -> None:
     async def scene(stage: Stage) -> None:
         taken = free_ports(2)
