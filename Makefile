@@ -4,16 +4,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV = $(shell command -v uv || echo $(BIN)/uv)
-# What the end-to-end tests want beyond Python: a real RTSP server (one camera of the demo wants it too), and a browser.
+# What the end-to-end tests want beyond Python: real RTSP and RTMP servers (one camera of the demo wants the former too),
+# and a browser. With RUNLEVEL=1 nginx is not started when it is installed.
 RTSP_PACKAGES := gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
-  gstreamer1.0-plugins-bad
+  gstreamer1.0-plugins-bad glib-networking libnginx-mod-rtmp
 BROWSER_PACKAGES := chromium
-RTSP_CHECK := /usr/bin/python3 -c 'import gi; gi.require_version("GstRtspServer", "1.0")' >/dev/null 2>&1
+RTSP_CHECK := { /usr/bin/python3 -c 'import gi; gi.require_version("GstRtspServer", "1.0")' && \
+  test -e /usr/lib/nginx/modules/ngx_rtmp_module.so; } >/dev/null 2>&1
 BROWSER_CHECK := { command -v chromium || command -v google-chrome; } >/dev/null
 CODE := ingest inference tracking publish vigil tests benchmarks
 
 apt_install = { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && { apt-get update -qq && \
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1) >/dev/null; }; }
+  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1) >/dev/null; }; }
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-e2e demo test lint types format bench lock schema clean
@@ -35,9 +37,9 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
-setup-e2e: ## Install an RTSP server and a browser for the end-to-end tests, when root and apt are here
+setup-e2e: ## Install RTSP and RTMP servers and a browser for the end-to-end tests, when root and apt are here
 	@$(RTSP_CHECK) || $(call apt_install,$(RTSP_PACKAGES)) || \
-	  echo "No RTSP server: its tests will be skipped. For one: apt-get install $(RTSP_PACKAGES)"
+	  echo "No RTSP or RTMP server: their tests will be skipped. For one: apt-get install $(RTSP_PACKAGES)"
 	@$(BROWSER_CHECK) || $(call apt_install,$(BROWSER_PACKAGES)) || \
 	  echo "No browser: its test will be skipped. For one: apt-get install $(BROWSER_PACKAGES)"
 

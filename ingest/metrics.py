@@ -38,6 +38,12 @@ class IngestMetrics:
         self.decoder = Gauge(
             "vigil_decoder_info", "1 for what decodes a stream.", ["stream", "decoder"], registry=registry
         )
+        self.packets = Counter(
+            "vigil_packets",
+            "Packets of video that became no frame: `broken`, or `skipped` as fewer frames are wanted.",
+            ["stream", "outcome"],
+            registry=registry,
+        )
         self.ledgers = LedgerCollector()
         registry.register(self.ledgers)
 

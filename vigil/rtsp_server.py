@@ -18,8 +18,9 @@ import time
 import gi
 
 gi.require_version("Gst", "1.0")
+gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtspServer
+from gi.repository import Gio, GLib, Gst, GstRtsp, GstRtspServer
 
 H264 = "video/x-h264,stream-format=byte-stream,alignment=au"
 
@@ -57,7 +58,28 @@ def push(source: Gst.Element, units: list[bytes], rate: float) -> None:
         time.sleep(max(0.0, began + index / rate - time.monotonic()))
 
 
-def add(server: GstRtspServer.RTSPServer, name: str, path: str, login: tuple[str, str] | None) -> None:
+def guard(server: GstRtspServer.RTSPServer, login: str | None, digest: bool, certificate: str | None) -> None:
+    """What clients must give (`user:password`), whether in clear or as a digest, and the PEM file for RTSPS."""
+    auth = GstRtspServer.RTSPAuth()
+    if certificate:
+        auth.set_tls_certificate(Gio.TlsCertificate.new_from_file(certificate))
+    if login:
+        user, password = login.split(":", 1)
+        token = GstRtspServer.RTSPToken()
+        token.set_string("media.factory.role", "viewer")
+        if digest:
+            auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
+            auth.add_digest(user, password, token)
+        else:
+            auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
+    else:
+        token = GstRtspServer.RTSPToken()
+        token.set_string("media.factory.role", "viewer")
+        auth.set_default_token(token)
+    server.set_auth(auth)
+
+
+def add(server: GstRtspServer.RTSPServer, name: str, path: str, transport: str | None) -> None:
     units, rate = access_units(path)
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_launch(
@@ -65,12 +87,9 @@ def add(server: GstRtspServer.RTSPServer, name: str, path: str, login: tuple[str
         "rtph264pay name=pay0 pt=96 config-interval=-1 )"
     )
     factory.set_shared(True)
-    if login:
-        user, password = login
-        auth, token = GstRtspServer.RTSPAuth(), GstRtspServer.RTSPToken()
-        token.set_string("media.factory.role", "viewer")
-        auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
-        server.set_auth(auth)
+    if transport:
+        factory.set_protocols({"tcp": GstRtsp.RTSPLowerTrans.TCP, "udp": GstRtsp.RTSPLowerTrans.UDP}[transport])
+    if server.get_auth():
         permissions = GstRtspServer.RTSPPermissions()
         for right in ("media.factory.access", "media.factory.construct"):
             permissions.add_permission_for_role("viewer", right, True)
@@ -88,16 +107,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=8554, help="0: any free one")
     parser.add_argument("--login", help="user:password that clients must give")
+    parser.add_argument("--digest", action="store_true", help="take the login as a digest only, not in clear")
+    parser.add_argument("--tls", metavar="PEM", help="a certificate and its key: serve RTSPS")
+    parser.add_argument("--transport", choices=["tcp", "udp"], help="refuse the other one")
     parser.add_argument("streams", nargs="+", metavar="NAME=FILE")
     args = parser.parse_args()
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(str(args.port))
-    login = tuple(args.login.split(":", 1)) if args.login else None
+    if args.login or args.tls:
+        guard(server, args.login, args.digest, args.tls)
     for item in args.streams:
         name, _, path = item.partition("=")
-        add(server, name, path, login)
+        add(server, name, path, args.transport)
     server.attach(None)
     print(json.dumps({"port": server.get_bound_port()}), flush=True)
     GLib.MainLoop().run()

@@ -225,6 +225,8 @@ class Worker:
             if self._publisher is not None and self._publisher.failure is not None:
                 log.error("publisher failed", error=repr(self._publisher.failure))
                 os._exit(1)
+            for stream in self._streams.values():
+                stream.watch(time.monotonic_ns())
             self._send_metrics()
             await asyncio.sleep(BEAT_S)
 

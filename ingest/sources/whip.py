@@ -12,6 +12,7 @@ import av
 
 from ingest.config import SourceConfig
 from ingest.errors import Reason, SourceError
+from ingest.sources.packets import PacketCounts
 
 # Room for a reader that is late by one picture; what waits longer is older than it need be.
 HANDOVER_FRAMES = 2
@@ -19,12 +20,16 @@ HANDOVER_FRAMES = 2
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A publisher's decoded picture, what it was encoded with, and how many seconds decoding took."""
+    """A publisher's decoded picture, what it was encoded with, and how many seconds decoding took.
+
+    `skipped` is how many pictures of the publication were not decoded, for want of a key frame or of time.
+    """
 
     publication: int
     image: av.VideoFrame
     codec: str
     decode_s: float
+    skipped: int
 
 
 class Handover:
@@ -120,6 +125,7 @@ class WhipSource:
         self.handover: Handover | None = None
         self.decode_s = 0.0
         self.description = ""
+        self.packets = PacketCounts()
 
     def __enter__(self) -> WhipSource:
         if self.handover is None:
@@ -138,4 +144,5 @@ class WhipSource:
                 publication = picture.publication
                 self.description = f"{picture.codec} {picture.image.width}x{picture.image.height} by WHIP"
             self.decode_s = picture.decode_s
+            self.packets.broken = picture.skipped
             yield picture.image

@@ -127,7 +127,7 @@ class Publisher:
                 pictures += 1
                 patience_s = self._config.read_timeout
                 self.heard_at = time.monotonic()
-                self._handover.put(Picture(publication, image, encoded.codec, encoded.decode_s))
+                self._handover.put(Picture(publication, image, encoded.codec, encoded.decode_s, encoded.skipped))
         except MediaStreamError:
             pass
         except TimeoutError:

@@ -53,7 +53,8 @@ class Stage:
 
     def told(self) -> list[str]:
         """Why publications ended, so far."""
-        return [one["detail"] for one in self.inbox.status if one["stream"] == "stage" and "detail" in one]
+        ours = [one for one in self.inbox.status if one["stream"] == "stage"]
+        return [one["detail"] for one in ours if one.get("reason") == "lost"]
 
     def people(self) -> list[dict[str, Any]]:
         """The persons on stage whose tracks have started."""
@@ -99,7 +100,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory, street: Path, site: tuple[Pa
         service.wait_started()
         subscriber = Subscriber(service.addresses["nats"], service.addresses["prefix"])
         stage = Stage(service, subscriber.__enter__(), street)
-        wait_for("the other camera's frames", lambda: stage.inbox.of("yard"), 60)
+        wait_for("the other camera's frames", lambda: stage.inbox.of("yard"), 90)
         yield stage
         shown = [service.get("/api/v1/streams/stage"), service.get("/metrics"), *(r.decode() for r in stage.inbox.raw)]
         assert service.stop() == 0

@@ -26,7 +26,7 @@ class Stage:
     def publish(self, publication: int, pts: int) -> None:
         image = av.VideoFrame(32, 16, "yuv420p")
         image.pts = pts
-        self.handover.put(Picture(publication, image, "vp8", 0.002))
+        self.handover.put(Picture(publication, image, "vp8", 0.002, skipped=3))
 
     def take(self, publication: int | None) -> int | None:
         picture = self.handover.take(publication)
@@ -123,6 +123,7 @@ def test_the_source_yields_one_publishers_pictures_until_it_is_lost(stage: Stage
     assert seen == [0, 3000]
     assert source.description == "vp8 32x16 by WHIP"
     assert source.decode_s == 0.002
+    assert source.packets.broken == 3
 
 
 def test_the_source_ends_when_the_stream_is_no_longer_read(stage: Stage) -> None:

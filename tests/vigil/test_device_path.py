@@ -27,6 +27,7 @@ from ingest.device_frame import DeviceFrame
 from ingest.device_ring import DeviceRing
 from ingest.ledger import FrameLedger
 from ingest.ring import FreeSlots, Ring
+from ingest.sources.packets import PacketCounts
 from publish.publisher import Publisher
 from tracking.config import TrackerConfig
 from vigil import link as link_module
@@ -149,6 +150,7 @@ class Two:
     """A source whose first picture is in GPU memory and whose second is not."""
 
     frame_rate, decode_s, description, decoder, fallback = 25.0, 0.0, "two", "nvdec", None
+    packets = PacketCounts()
 
     def frames(self) -> Iterator[av.VideoFrame]:
         for number, layout in enumerate(("nv12", "yuv420p")):
@@ -176,7 +178,7 @@ def test_frames_of_both_memories_depart_in_the_slots_of_theirs(
     asked: list[int | None] = []
 
     @contextmanager
-    def open_two(config: object, gpu: int | None = None) -> Iterator[Two]:
+    def open_two(config: object, gpu: int | None = None, calls: object = None) -> Iterator[Two]:
         asked.append(gpu)
         yield Two()
 
