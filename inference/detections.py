@@ -59,7 +59,8 @@ class Detections:
         """What a head found in a model's input, in the pixels of the frame that was fitted into it."""
         rows = found.rows
         boxes = letterbox.to_source(rows[:, :4])
-        scores, class_ids = np.ascontiguousarray(rows[:, 4]), rows[:, 5].astype(np.int32)
+        # Always a copy: a single row would stay read-only, which is another type to what is compiled for it.
+        scores, class_ids = rows[:, 4].copy(), rows[:, 5].astype(np.int32)
         if found.is_plain:
             return cls(boxes, scores, class_ids)
         keypoints = corners = shapes = None

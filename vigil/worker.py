@@ -29,6 +29,8 @@ import uvloop
 
 from inference import masks
 from inference.detections import Detections
+from inference.found import Found
+from inference.letterbox import Letterbox
 from inference.model import ModelInfo
 from ingest import shrink
 from ingest.activity import Activity
@@ -276,9 +278,10 @@ def _warm_up() -> None:
     shrink.warm_up()
     masks.warm_up()
     tracker = new_tracker(TrackerConfig(), 25.0)
-    box = Detections(np.array([[0, 0, 9, 9]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int32))
-    for pts_ns in range(2):
-        tracker.update(box, pts_ns)
+    for count in (1, 2):  # rows as they come from a detector: one is another type of array than several
+        rows = np.frombuffer(np.tile(np.array([0, 0, 9, 9, 1, 0], np.float32), count).tobytes(), np.float32)
+        found = Detections.in_source(Found(rows.reshape(count, 6)), Letterbox.fit(32, 32, 32))
+        tracker.update(found, count)
 
 
 def main() -> None:

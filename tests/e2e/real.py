@@ -181,18 +181,22 @@ class Running:
 class RtspServer:
     """GStreamer's RTSP server in a process of its own; killed and started again on its port as a camera reboots."""
 
-    def __init__(self, name: str, file: Path, login: str | None = None, options: Sequence[str] = ()) -> None:
-        """`options` are those of the script; see there."""
+    def __init__(
+        self, name: str, file: Path, login: str | None = None, options: Sequence[str] = (), then: Sequence[Path] = ()
+    ) -> None:
+        """Files of `then` are played after the first, in turn; `options` are those of the script; see there."""
         self.name = name
-        self._file = file
-        self._options = [*(["--login", login] if login else []), *options]
+        self.login = login
+        self._files = ",".join(map(str, (file, *then)))
+        self._options = options
         self.port = 0
         self.start()
 
     def start(self) -> None:
-        script = ["/usr/bin/python3", str(RTSP_SCRIPT), "--port", str(self.port), *self._options]
+        login = ["--login", self.login] if self.login else []
+        script = ["/usr/bin/python3", str(RTSP_SCRIPT), "--port", str(self.port), *login, *self._options]
         self.process = subprocess.Popen(
-            [*script, f"{self.name}={self._file}"],
+            [*script, f"{self.name}={self._files}"],
             stdout=subprocess.PIPE,
             text=True,
         )
