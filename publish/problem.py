@@ -10,9 +10,7 @@ from fastapi import Request
 from fastapi.responses import JSONResponse
 
 
-def problem(
-    status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **more: Any
-) -> JSONResponse:
+def problem(status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> JSONResponse:
     """RFC 9457 problem details."""
     told = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     return JSONResponse(
