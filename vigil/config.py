@@ -16,6 +16,7 @@ from inference.config import DetectorConfig
 from inference.runtimes.triton_model import is_triton
 from ingest.config import SourceConfig
 from ingest.redact import redact
+from ingest.webrtc.config import WebRtcConfig
 from publish.config import STREAM_ID, HttpConfig, LogConfig, NatsConfig
 from tracking.config import TrackerConfig
 from vigil.document import ConfigError, Document, Place, Problem, dotted
@@ -70,6 +71,7 @@ class VigilConfig(BaseModel):
     tracker: TrackerConfig = Field(default_factory=lambda: TrackerConfig())
     workers: WorkersConfig = Field(default_factory=lambda: WorkersConfig())
     http: HttpConfig = Field(default_factory=lambda: HttpConfig())
+    webrtc: WebRtcConfig = Field(default_factory=lambda: WebRtcConfig())
     log: LogConfig = Field(default_factory=lambda: LogConfig())
     streams: dict[StreamId, StreamConfig] = Field(
         description="The cameras by id; ids are subject tokens, metric labels and URL parts."
@@ -274,7 +276,7 @@ def _model_at(path: Place) -> type[BaseModel] | None:
     for index, part in enumerate(path):
         if index == 1 and path[0] in ("streams", "detectors"):
             model = StreamConfig if path[0] == "streams" else DetectorConfig
-        elif part not in ("streams", "detectors"):
+        elif part not in ("streams", "detectors") and not isinstance(part, int):
             model = next((c for c in _models(model, str(part))), None) if model else None
     return model
 

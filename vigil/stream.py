@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections import Counter
+from functools import partial
+from typing import Any
 
 import structlog
 
 from inference.channel import Answer, Outcome
 from inference.detections import Detections
 from inference.model import ModelInfo
-from ingest.errors import Reason
+from ingest.errors import Reason, VigilError
 from ingest.ledger import Fate, FrameLedger
 from ingest.reconnect import StreamState
 from ingest.ring import FreeSlots
+from ingest.sources.whip import Handover
+from ingest.webrtc.desk import Desk
+from ingest.webrtc.encoded import DecoderWatch
 from publish.schema import Composer
 from tracking.events import Event
 from tracking.lifecycle import Lifecycle
@@ -32,6 +38,18 @@ FATES = {
 }
 
 
+class NotReadingError(VigilError):
+    """The stream has not started, or stops."""
+
+    code = "stream.not_reading"
+
+
+class UnknownQuestionError(VigilError):
+    """Nothing in this stream answers that."""
+
+    code = "stream.unknown_question"
+
+
 class Stream:
     """Owns a stream's ledger, ring slots, tracker and reader thread."""
 
@@ -43,8 +61,16 @@ class Stream:
         self._tracker_config = order.tracker
         self._slots = FreeSlots(slots)
         self._services = services
-        self._reader = StreamReader(order, number, self.ledger, self._slots, services)
+        publishers = order.source.scheme == "whip"
+        self._handover = Handover(partial(self.ledger.count, Fate.DROPPED_STALE)) if publishers else None
+        self._desk = (
+            Desk(order.name, order.source, self._handover, DecoderWatch(services.activity, number))
+            if self._handover
+            else None
+        )
+        self._reader = StreamReader(order, number, self.ledger, self._slots, services, self._handover)
         self._stop = threading.Event()
+        self._closing: asyncio.Future[None] | None = None
         self._thread: threading.Thread | None = None
         self._told = StateChange(StreamState.CONNECTING)
         self._live = self._told
@@ -90,6 +116,9 @@ class Stream:
     def stop(self) -> None:
         """Asks the reader to end; a blocked FFmpeg call may keep it for up to the read time-out."""
         self._stop.set()
+        if self._handover is not None and self._desk is not None:
+            self._handover.close()
+            self._closing = asyncio.ensure_future(self._desk.close())
 
     @property
     def reading(self) -> bool:
@@ -104,6 +133,25 @@ class Stream:
         self.drain()
         self._end_session()
         self._finished = True
+
+    # -- what the supervisor asks
+
+    async def answer(self, question: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """Answers a question about this stream.
+
+        Raises:
+            VigilError: the answer is no.
+        """
+        if not self.reading:
+            raise NotReadingError(f"stream {self.name!r} is not read yet")
+        match question, self._desk:
+            case "whip.offer", Desk() as desk:
+                return await desk.offer(**asked)
+            case "whip.trickle", Desk() as desk:
+                return await desk.trickle(**asked)
+            case "whip.end", Desk() as desk:
+                return await desk.end(**asked)
+        raise UnknownQuestionError(f"stream {self.name!r} cannot be asked {question!r}")
 
     # -- what the reader tells
 
