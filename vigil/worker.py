@@ -34,6 +34,7 @@ from ingest.ring import Ring
 from publish.metrics import snapshot
 from publish.publisher import Publisher
 from tracking.config import TrackerConfig
+from tracking.rules import geometry
 from tracking.trackers import new_tracker
 from vigil import logging
 from vigil.control import Control, Order
@@ -257,6 +258,7 @@ def _warm_up() -> None:
     """Loads and compiles what is slow to, while nobody waits for it."""
     shrink.warm_up()
     masks.warm_up()
+    geometry.warm_up()
     tracker = new_tracker(TrackerConfig(), 25.0)
     box = Detections(np.array([[0, 0, 9, 9]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int32))
     for pts_ns in range(2):

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.compiled import compiled
+
 Points = NDArray[np.float64]
 """float64 [N, 2], x and y."""
 Point = tuple[float, float]
@@ -38,20 +40,26 @@ def in_heights(points: Sequence[Point], width: int, height: int) -> Points:
     return np.array(points, np.float64) * (width / height, 1.0)
 
 
+@compiled
 def depth(points: Points, polygon: Points) -> NDArray[np.float64]:
-    """How far inside the polygon [M, 2] each point is; outside it is negative. float64 [N]."""
-    a, b = polygon, np.roll(polygon, -1, axis=0)
-    edge = b - a
-    away = points[:, None] - a[None]
-    along = (away * edge).sum(-1) / np.maximum((edge**2).sum(-1), 1e-18)
-    nearest = away - along.clip(0, 1)[..., None] * edge
-    distance = np.sqrt((nearest**2).sum(-1)).min(axis=1)
-    # Even-odd rule: a ray to the right crosses the edges of a polygon an odd number of times from inside.
-    spans = (a[None, :, 1] > points[:, None, 1]) != (b[None, :, 1] > points[:, None, 1])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        x = a[:, 0] + (points[:, None, 1] - a[:, 1]) * edge[:, 0] / edge[:, 1]
-    inside = (spans & (points[:, None, 0] < x)).sum(axis=1) % 2 == 1
-    found: NDArray[np.float64] = np.where(inside, distance, -distance)
+    """How far inside the polygon [M, 2] each point is; outside it is negative. float64 [N].
+
+    Inside is where a ray to the right crosses the edges an odd number of times.
+    """
+    found = np.empty(len(points), np.float64)
+    for n in range(len(points)):
+        x, y = points[n, 0], points[n, 1]
+        inside, nearest = False, np.inf
+        bx, by = polygon[-1, 0], polygon[-1, 1]
+        for m in range(len(polygon)):
+            ax, ay = bx, by
+            bx, by = polygon[m, 0], polygon[m, 1]
+            ex, ey, wx, wy = bx - ax, by - ay, x - ax, y - ay
+            along = min(1.0, max(0.0, (wx * ex + wy * ey) / max(ex * ex + ey * ey, 1e-18)))
+            nearest = min(nearest, (wx - along * ex) ** 2 + (wy - along * ey) ** 2)
+            if (ay > y) != (by > y) and x < ax + wy * ex / ey:
+                inside = not inside
+        found[n] = np.sqrt(nearest) if inside else -np.sqrt(nearest)
     return found
 
 
@@ -69,3 +77,8 @@ def meets(start: Points, end: Points, line: Points) -> bool:
     through = start + (end - start) * (one / (one - other))
     along = line[1] - line[0]
     return bool(0.0 <= (through - line[0]) @ along <= along @ along)
+
+
+def warm_up() -> None:
+    """Compiles what is here, or loads it."""
+    depth(np.zeros((1, 2)), np.eye(3)[:, :2].copy())
