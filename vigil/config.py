@@ -19,6 +19,7 @@ from ingest.redact import redact
 from ingest.webrtc.config import WebRtcConfig
 from publish.config import STREAM_ID, HttpConfig, LogConfig, NatsConfig
 from tracking.config import TrackerConfig
+from tracking.rules.config import LineConfig, ZoneConfig
 from vigil.document import ConfigError, Document, Place, Problem, dotted
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -34,6 +35,12 @@ class StreamConfig(SourceConfig):
     )
     detector: str | None = Field(
         None, description="Which of `detectors` analyses this stream; default: the one in `detector`."
+    )
+    zones: dict[StreamId, ZoneConfig] = Field(
+        default_factory=dict, description="Areas of the picture by name: who enters, stays in and leaves them."
+    )
+    lines: dict[StreamId, LineConfig] = Field(
+        default_factory=dict, description="Lines across the picture by name: who crosses them, and to which side."
     )
     weight: float = Field(
         1.0, gt=0, le=100, description="Share of the detector when it cannot serve all: twice the weight, twice the "

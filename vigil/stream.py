@@ -59,6 +59,7 @@ class Stream:
         self._config_rev = order.config_rev
         self.ledger: Ledger = FrameLedger()
         self._tracker_config = order.tracker
+        self._zones, self._lines = order.source.zones, order.source.lines
         self._slots = FreeSlots(slots)
         self._services = services
         publishers = order.source.scheme == "whip"
@@ -84,6 +85,7 @@ class Stream:
         self._track_seconds, self._publish_seconds = metrics.stage.labels("track"), metrics.stage.labels("publish")
         self._end_to_end_seconds = metrics.publish.end_to_end.labels(order.name)
         self._tracks_active = metrics.tracking.active.labels(order.name)
+        self._zone_objects, self._line_crossings = metrics.tracking.zone_objects, metrics.tracking.line_crossings
 
     # -- the reader thread
 
@@ -95,6 +97,9 @@ class Stream:
         """
         self._described = model, confidence
         self._compose()
+        for name, rule in [*self._zones.items(), *self._lines.items()]:
+            if strange := sorted(set(rule.classes or ()) - set(model.names)):
+                log.warning("the model has no such class", stream=self.name, rule=name, classes=strange)
         if self._thread is None:
             self._thread = threading.Thread(target=self._read, name=f"read {self.name}", daemon=True)
             self._thread.start()
@@ -214,7 +219,11 @@ class Stream:
             match item:
                 case SessionStart():
                     self._tracker = new_tracker(self._tracker_config, item.frame_rate)
-                    self._lifecycle = Lifecycle(self.name, item.session, self._tracker_config.lost_after)
+                    assert self._described is not None, "the reader starts after the model is known"
+                    self._lifecycle = Lifecycle(
+                        self.name, item.session, self._tracker_config.lost_after, self._described[0].names,
+                        self._zones, self._lines,
+                    )  # fmt: skip
                 case SessionEnd():
                     self._end_session()
                 case Departed() if answer is not None and answer.outcome is Outcome.ANALYSED:
@@ -232,6 +241,8 @@ class Stream:
         result = self._composer.frame_result(frame, detections, tracks, now_ns)
         self._services.publisher.frame_result(result)
         self._publish(events)
+        for zone in self._lifecycle.rules.zones:
+            self._zone_objects.labels(self.name, zone.name).set(len(zone))
         self._end_to_end_seconds.observe((now_ns - frame.arrival_ns) / 1e9)
         self._publish_seconds.observe((time.monotonic_ns() - now_ns) / 1e9)
         detections_total = self._services.metrics.publish.detections
@@ -246,5 +257,8 @@ class Stream:
     def _publish(self, events: list[Event]) -> None:
         assert self._composer is not None and self._lifecycle is not None
         for event in events:
-            self._services.publisher.event(self._composer.event(event))
+            told = self._composer.event(event)
+            self._services.publisher.event(told)
+            if told.line is not None and told.direction is not None:
+                self._line_crossings.labels(self.name, told.line, told.direction, told.class_name).inc()
         self._tracks_active.set(len(self._lifecycle))

@@ -38,6 +38,7 @@ from ingest.ring import Ring
 from publish.metrics import snapshot
 from publish.publisher import Publisher
 from tracking.config import TrackerConfig
+from tracking.rules import geometry
 from tracking.trackers import new_tracker
 from vigil import logging
 from vigil.asking import answer
@@ -281,6 +282,7 @@ def _warm_up() -> None:
     """Loads and compiles what is slow to, while nobody waits for it."""
     shrink.warm_up()
     masks.warm_up()
+    geometry.warm_up()
     tracker = new_tracker(TrackerConfig(), 25.0)
     for count in (1, 2):  # rows as they come from a detector: one is another type of array than several
         rows = np.frombuffer(np.tile(np.array([0, 0, 9, 9, 1, 0], np.float32), count).tobytes(), np.float32)
