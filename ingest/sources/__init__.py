@@ -26,6 +26,7 @@ SCHEMES = {
     "srt": "ingest.sources.srt:SrtSource",
     "v4l2": "ingest.sources.v4l2:V4l2Source",
     "scene": "ingest.sources.scene:SceneSource",
+    "whip": "ingest.sources.whip:WhipSource",
 }
 FOLDER = "ingest.sources.folder:FolderSource"
 
