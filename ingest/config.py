@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from ingest.sources import SCHEMES
 
@@ -19,8 +19,9 @@ class SourceConfig(BaseModel):
 
     url: str = Field(
         description="`rtsp://…`, `rtsps://…`, `rtmp://…`, `http://…` (HLS, MJPEG, MPEG-TS), `udp://…` (MPEG-TS), "
-        "`scene://street`, the path of a video file or of a folder of pictures. Percent-encode special characters in "
-        "passwords; `${VAR}` and `${file:/run/secrets/x}` are filled in.",
+        "`scene://street`, `whip://` (publishers send to `/whip/<id>`), the path of a video file or of a folder of "
+        "pictures. Percent-encode special characters in passwords; `${VAR}` and `${file:/run/secrets/x}` are filled "
+        "in.",
         min_length=1,
     )
     transport: Literal["auto", "tcp", "udp"] = Field(
@@ -30,6 +31,9 @@ class SourceConfig(BaseModel):
         True,
         description="`rtsps`, `rtmps` and `https` only: accept only certificates that an authority known to this "
         "machine vouches for. Most cameras sign their own, which takes `false`: encrypted, but to whom is not known.",
+    )
+    token: SecretStr | None = Field(
+        None, description="WHIP only: publishers send `Authorization: Bearer <token>`; `http.token` serves as well."
     )
     fps: float | None = Field(
         None, gt=0, le=240, description="Analyse at most this many frames a second; default: every frame."
@@ -70,7 +74,15 @@ class SourceConfig(BaseModel):
             raise ValueError(
                 f"sources of type {scheme!r} are not supported; use one of {', '.join(SCHEMES)}, or a path"
             )
+        if scheme == "whip" and url.lower() != "whip://":
+            raise ValueError("write `whip://` and nothing after it: publishers send to /whip/<id of the stream>")
         return url
+
+    @model_validator(mode="after")
+    def _only_publishers_have_a_token(self) -> SourceConfig:
+        if self.token is not None and self.scheme != "whip":
+            raise ValueError("`token` is for publishers, `url: whip://`; remove it")
+        return self
 
     @model_validator(mode="after")
     def _pictures_stay_encrypted(self) -> Self:
