@@ -274,7 +274,7 @@ FAULTS: dict[str, Fault] = {
     "stuck_call": Fault(
         "a call into FFmpeg never returns: it opens a pipe that nobody writes to",
         file_becomes(os.mkfifo),
-        reasons=("hang", "stuck", "timeout"),
+        reasons=("hung",),
         takes_worker=True,
     ),
     "worker_killed": Fault("the stream's worker is killed (SIGKILL)", worker_killed, takes_worker=True),

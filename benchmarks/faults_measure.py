@@ -179,9 +179,10 @@ class Trial:
         back = _wait(lambda: self._live_again(mended, left=detected is not None), RECOVERED_WITHIN_S)
         time.sleep(SETTLE_S)
         ended = time.monotonic()
+        after = Holdings.when_settled(self._service)
+        # Now that this took a while, the last frames of the trial have arrived, if they are ever to.
         neighbours = self._neighbours_missing(failed, ended)
         lost = [missing(self._inbox.of(name), failed, ended).lost for name in self._neighbours]
-        after = Holdings.when_settled(self._service)
         return Outcome(
             round(detected[0], 2) if detected else None,
             round(back - mended, 2) if back else None,

@@ -153,6 +153,8 @@ class Road:
             if self._traffic is not Traffic.TURNED_AWAY:
                 await self._flows.wait()
                 await self._converse(viewer, to_viewer)
+        except asyncio.CancelledError:
+            return  # by `_close`; the stream's own callback would call it an error
         finally:
             self._open.discard(to_viewer)
             to_viewer.close()

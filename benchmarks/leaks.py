@@ -45,7 +45,7 @@ from vigil.reader import Ledger, StateChange, StreamReader
 from vigil.services import Services, WorkerMetrics
 
 # Messages after which connections are closed: in each step of RTSP's conversation, in the first pictures, and later.
-LIFETIMES = (0, 1, 2, 3, 4, 20, 300)
+LIFETIMES = (0, 1, 2, 3, 4, 20, 100)
 # Pools and caches have found their size after so many.
 WARM_CYCLES, WARM_RECONNECTS = 5, 70
 # Frames come quickly, so that FFmpeg has soon seen enough of the stream to open it.

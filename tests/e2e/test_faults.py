@@ -65,10 +65,11 @@ def test_broken_cameras_are_noticed_and_heal_and_their_neighbour_loses_no_frame(
         wait_for(f"{name} heals", lambda name=name: service.streams()[name]["state"] == "live", 30)
     for name in cameras:
         wait_for(f"frames of {name}", lambda name=name: inbox.of(name)[-1]["_arrived"] > mended + 1.0, 30)
+    wait_for("both sizes", lambda: {frame["frame"]["width"] for frame in inbox.of("resolution")} == {320, 480}, 15)
 
     ended = time.monotonic()
+    wait_for("what was on its way", lambda: inbox.of(HEALTHY)[-1]["_arrived"] > ended)
     assert missing(inbox.of(HEALTHY), failed, ended).lost == 0
     assert len({frame["session"] for frame in inbox.of(HEALTHY)}) == 1
     assert [name for name in HARMLESS if left_live(inbox, name, failed)] == []
-    assert {frame["frame"]["width"] for frame in inbox.of("resolution")} == {320, 480}
     assert "restarting it" not in service.log.read_text()
