@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from ingest.polygon import Polygon
+from ingest.privacy import PrivacyMasks, hides_all
 from ingest.sources import SCHEMES
+
+MaskName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
+
+
+class PrivacyMask(BaseModel):
+    """A part of the picture that nobody may see."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    polygon: Polygon
 
 
 class SourceConfig(BaseModel):
@@ -42,6 +54,12 @@ class SourceConfig(BaseModel):
     connect_timeout: float = Field(5.0, gt=0, le=120, description="Seconds to connect before giving up.")
     read_timeout: float = Field(5.0, gt=0, le=120, description="Seconds without a frame before reconnecting.")
 
+    privacy_masks: dict[MaskName, PrivacyMask] = Field(
+        default_factory=dict,
+        description="Parts of the picture that nobody may see, by name: filled before the detector, a preview or a "
+        "recording gets the picture.",
+    )
+
     @field_validator("url")
     @classmethod
     def _known_scheme(cls, url: str) -> str:
@@ -51,6 +69,19 @@ class SourceConfig(BaseModel):
                 f"sources of type {scheme!r} are not supported; use one of {', '.join(SCHEMES)}, or a path"
             )
         return url
+
+    @field_validator("privacy_masks")
+    @classmethod
+    def _leave_something(cls, masks: dict[str, PrivacyMask]) -> dict[str, PrivacyMask]:
+        if masks and hides_all([mask.polygon for mask in masks.values()]):
+            raise ValueError("together they hide the whole picture; leave a part of it, or remove the stream")
+        return masks
+
+    @property
+    def masks(self) -> PrivacyMasks | None:
+        """What fills the privacy masks, if there are any; a new one each time, for one reader."""
+        polygons = [mask.polygon for mask in self.privacy_masks.values()]
+        return PrivacyMasks(polygons) if polygons else None
 
     @property
     def is_file(self) -> bool:

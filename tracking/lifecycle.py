@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ingest.frame import Frame
+from ingest.frame import Clock, Frame
 from tracking.events import EndReason, Event, EventType
 from tracking.tracks import Tracks
 
@@ -17,6 +17,8 @@ class _Moment(NamedTuple):
     seq: int
     pts_ns: int
     captured_at: int
+    clock: Clock
+    uncertainty_ns: int | None
     width: int
     height: int
 
@@ -48,7 +50,9 @@ class Lifecycle:
     def update(self, frame: Frame, tracks: Tracks) -> list[Event]:
         """The starts and ends that this frame brings; a track has ended when unseen for longer than `lost_after_s`."""
         events = []
-        now = _Moment(frame.seq, frame.pts_ns, frame.captured_at, frame.width, frame.height)
+        now = _Moment(
+            frame.seq, frame.pts_ns, frame.captured_at, frame.clock, frame.uncertainty_ns, frame.width, frame.height
+        )
         columns = (tracks.track_ids, tracks.boxes, tracks.scores, tracks.class_ids)
         for track_id, box, score, class_id in zip(*(column.tolist() for column in columns), strict=True):
             life = self._alive.get(track_id)
@@ -84,6 +88,8 @@ class Lifecycle:
             seq=life.last.seq,
             pts_ns=life.last.pts_ns,
             captured_at=life.last.captured_at,
+            clock=life.last.clock,
+            uncertainty_ns=life.last.uncertainty_ns,
             track_id=track_id,
             class_id=life.classes.most_common(1)[0][0],
             confidence=life.confidence,

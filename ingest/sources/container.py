@@ -14,6 +14,7 @@ from av.codec.hwaccel import HWAccel
 from ingest.config import SourceConfig
 from ingest.errors import Reason, SourceError
 from ingest.redact import redact
+from ingest.rtcp import SenderReports
 from ingest.sources.nvdec import gpu_decoder
 
 av.logging.set_level(av.logging.PANIC)
@@ -44,6 +45,7 @@ class Container:
         self.gpu: int | None = None
         self.decoder = "cpu"
         self.fallback: str | None = None
+        self.reports = SenderReports()
         self._proven = False  # whether the decoder has decoded anything
 
     def __enter__(self) -> Container:
@@ -63,6 +65,7 @@ class Container:
             )
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise source_error(error, opening=True) from None
+        self.reports = SenderReports()
         video = next(iter(self._container.streams.video), None)
         if video is None:
             self._container.close()
@@ -109,6 +112,7 @@ class Container:
         broken = 0
         try:
             for packet in self._container.demux(self._video):
+                self.reports.heed(packet)
                 began = time.perf_counter()
                 try:
                     frames = packet.decode()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from threading import Event
 from typing import Any, cast
 
@@ -140,8 +141,8 @@ class Letterboxer:
         assert device == CPU
 
     def apply(self, frame: DeviceFrame, letterbox: Letterbox, out: torch.Tensor) -> None:
-        samples = Samples.of(letterbox, CPU)
-        fit_by_torch(*frame.planes(), Colors.of(frame.image), samples, letterbox, out)
+        settings = {"colors": Colors.of(frame), "samples": Samples.of(letterbox, CPU), "letterbox": letterbox}
+        frame.shrink_on_device(partial(fit_by_torch, **settings, out=out), out, letterbox.place)
 
 
 class Two:

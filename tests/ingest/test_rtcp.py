@@ -1,0 +1,74 @@
+"""Sender reports say when a picture with a given timestamp was taken, by the camera's own clock."""
+
+from __future__ import annotations
+
+import struct
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from av.packet import Packet, PacketSideData
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.clock import NS
+from ingest.rtcp import KEPT_REPORTS, CameraTime, SenderReports
+
+RTP = Fraction(1, 90000)
+EPOCH_US = 1_700_000_000_000_000
+
+
+def packet(pts: int | None, at_us: int | None) -> Packet[Any]:
+    """As FFmpeg's RTSP demuxer makes them: from the first report on with an AVProducerReferenceTime."""
+    made: Packet[Any] = Packet(16)
+    made.pts, made.time_base = pts, RTP
+    if at_us is not None:
+        data = PacketSideData.from_packet(made, "prft") if made.has_sidedata("prft") else None
+        assert data is None
+        made.set_sidedata(side_data(at_us))
+    return made
+
+
+def side_data(at_us: int) -> PacketSideData:
+    pytest.skip("PyAV cannot make side data")
+
+
+def test_before_the_first_report_nothing_is_known() -> None:
+    reports = SenderReports()
+    reports.heed(packet(0, None))
+    assert reports.time_of(0, RTP) is None
+
+
+@given(st.integers(-(2**33), 2**33), st.integers(-90_000, 90_000))
+def test_a_report_times_the_frames_around_it(reported: int, apart: int) -> None:
+    reports = SenderReports()
+    reports.report(EPOCH_US * 1000, reported, RTP)
+    told = reports.time_of(reported + apart, RTP)
+    assert told is not None
+    assert abs(told.at_ns - (EPOCH_US * 1000 + apart * NS // 90_000)) <= 1
+    assert told.spread_ns == 0
+
+
+def test_a_frame_without_a_timestamp_has_no_time() -> None:
+    reports = SenderReports()
+    reports.report(EPOCH_US * 1000, 0, RTP)
+    assert reports.time_of(None, RTP) is None
+    assert reports.time_of(0, None) is None
+
+
+def test_a_clock_that_drifts_is_followed_and_its_reports_disagree() -> None:
+    reports = SenderReports()
+    for minute in range(10):  # the sender's wall clock gains 3 ms a minute on its media clock
+        reports.report(EPOCH_US * 1000 + minute * (60 * NS + 3_000_000), minute * 60 * 90_000, RTP)
+    last = EPOCH_US * 1000 + 9 * (60 * NS + 3_000_000)
+    assert reports.time_of(9 * 60 * 90_000, RTP) == CameraTime(last, (KEPT_REPORTS - 1) * 3_000_000)
+
+
+def test_a_report_that_is_repeated_with_every_packet_counts_once() -> None:
+    reports = SenderReports()
+    reports.report(EPOCH_US * 1000, 0, RTP)
+    reports.report(EPOCH_US * 1000 + 5_000_000, 0, RTP)
+    for number in range(100):  # rounded to microseconds, as FFmpeg does
+        reports.report(EPOCH_US * 1000 + 5_000_000 + number * NS // 25 + number % 2 * 1000, number * 3600, RTP)
+    told = reports.time_of(0, RTP)
+    assert told is not None and told.spread_ns >= 5_000_000
