@@ -25,9 +25,9 @@ Place = tuple[int, int, int, int]
 
 # The grey with which the models' inputs are padded: they have learned to see nothing in it.
 FILL_VALUE = 114
-# Pixels around a mask that go with it: conversions take colours from a neighbour or two where chroma is coarser, and
-# OpenCV rounds corners to a pixel.
-MARGIN_PX = 2
+# Pixels around a mask that go with it: OpenCV draws edges to the pixel, not every pixel they touch; and where several
+# pixels share a sample of colour, conversions mix that with the next one.
+DRAWN_PX, COLOR_PX = 1, 2
 # Fixed-point digits of corners given to OpenCV.
 SHIFT = 4
 
@@ -54,16 +54,17 @@ class PrivacyMasks:
 
     def hidden(self, width: int, height: int) -> Bits:
         """The pixels of a source picture that nobody may see, bool [height, width]."""
-        bits = np.zeros((height, width), np.uint8)
+        # With a border, as edges along the picture's own may be drawn just outside of it.
+        bits = np.zeros((height + 2 * DRAWN_PX, width + 2 * DRAWN_PX), np.uint8)
         for polygon in self._polygons:
             # OpenCV's pixel is a point at whole numbers, ours an area between them.
-            corners = np.rint((polygon * (width, height) - 0.5) * (1 << SHIFT)).astype(np.int32)
+            corners = np.rint((polygon * (width, height) - 0.5 + DRAWN_PX) * (1 << SHIFT)).astype(np.int32)
             cv2.fillPoly(bits, [corners], 1, cv2.LINE_8, SHIFT)
-        side = 2 * MARGIN_PX + 1
-        bits = cv2.dilate(bits, np.ones((side, side), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+        bits = _widened(bits, DRAWN_PX)[DRAWN_PX:-DRAWN_PX, DRAWN_PX:-DRAWN_PX]
         # Four pixels share one colour in 4:2:0 video: none of them, or all.
         bits = np.maximum(bits, _neighbour(bits, 0))
-        hidden: Bits = np.maximum(bits, _neighbour(bits, 1)) > 0
+        bits = np.maximum(bits, _neighbour(bits, 1))
+        hidden: Bits = _widened(bits, COLOR_PX) > 0
         return hidden
 
     def hidden_in(self, source: tuple[int, int], size: tuple[int, int]) -> Bits:
@@ -111,6 +112,12 @@ class PrivacyMasks:
 def hides_all(polygons: Sequence[Sequence[tuple[float, float]]]) -> bool:
     """Whether nothing of the picture is left to see."""
     return bool(union_all([Shape(polygon) for polygon in polygons]).covers(box(0, 0, 1, 1)))
+
+
+def _widened(bits: NDArray[np.uint8], margin: int) -> NDArray[np.uint8]:
+    around = np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)
+    wide: NDArray[np.uint8] = cv2.dilate(bits, around, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return wide
 
 
 def _neighbour(bits: NDArray[np.uint8], axis: int) -> NDArray[np.uint8]:

@@ -6,8 +6,7 @@ import struct
 from fractions import Fraction
 from typing import Any
 
-import pytest
-from av.packet import Packet, PacketSideData
+from av.packet import Packet, PacketSideData, packet_sidedata_type_from_literal
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,14 +22,19 @@ def packet(pts: int | None, at_us: int | None) -> Packet[Any]:
     made: Packet[Any] = Packet(16)
     made.pts, made.time_base = pts, RTP
     if at_us is not None:
-        data = PacketSideData.from_packet(made, "prft") if made.has_sidedata("prft") else None
-        assert data is None
-        made.set_sidedata(side_data(at_us))
+        data: Any = PacketSideData(packet_sidedata_type_from_literal("prft"), 16)  # type: ignore[call-arg]
+        data.update(struct.pack("=qii", at_us, 24, 0))
+        made.set_sidedata(data)
     return made
 
 
-def side_data(at_us: int) -> PacketSideData:
-    pytest.skip("PyAV cannot make side data")
+def test_the_times_that_packets_carry_are_heeded() -> None:
+    reports = SenderReports()
+    reports.heed(packet(None, EPOCH_US))
+    reports.heed(packet(0, None))
+    assert reports.time_of(0, RTP) is None
+    reports.heed(packet(900_000, EPOCH_US))
+    assert reports.time_of(990_000, RTP) == CameraTime(EPOCH_US * 1000 + NS, 0)
 
 
 def test_before_the_first_report_nothing_is_known() -> None:
