@@ -14,11 +14,11 @@ Corner = tuple[Part, Part]
 
 def _is_simple(corners: list[Corner]) -> list[Corner]:
     shape = Shape(corners)
+    if shape.convex_hull.area == 0:
+        raise ValueError("the polygon has no area: its corners lie on one line")
     if not shape.is_valid:
         reason = explain_validity(shape).replace("[", " near [").lower()
         raise ValueError(f"the polygon's edges cross or touch ({reason}); list its corners in order, one way round")
-    if shape.area == 0:
-        raise ValueError("the polygon has no area: its corners lie on one line")
     return corners
 
 

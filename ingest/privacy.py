@@ -114,6 +114,11 @@ def hides_all(polygons: Sequence[Sequence[tuple[float, float]]]) -> bool:
     return bool(union_all([Shape(polygon) for polygon in polygons]).covers(box(0, 0, 1, 1)))
 
 
+def warm_up() -> None:
+    """Compiles the filling, or loads it compiled: no camera should wait for that."""
+    _fill(np.zeros(3, np.uint8), np.array([[0, 3]], np.int64), FILL_VALUE)
+
+
 def _widened(bits: NDArray[np.uint8], margin: int) -> NDArray[np.uint8]:
     around = np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)
     wide: NDArray[np.uint8] = cv2.dilate(bits, around, borderType=cv2.BORDER_CONSTANT, borderValue=0)

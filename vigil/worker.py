@@ -27,7 +27,7 @@ import uvloop
 from inference import masks
 from inference.detections import Detections
 from inference.model import ModelInfo
-from ingest import shrink
+from ingest import privacy, shrink
 from ingest.ring import Ring
 from publish.metrics import snapshot
 from publish.publisher import Publisher
@@ -215,6 +215,7 @@ class Worker:
 def _warm_up() -> None:
     """Loads and compiles what is slow to, while nobody waits for it."""
     shrink.warm_up()
+    privacy.warm_up()
     masks.warm_up()
     tracker = new_tracker(TrackerConfig(), 25.0)
     box = Detections(np.array([[0, 0, 9, 9]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int32))
