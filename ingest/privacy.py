@@ -143,7 +143,8 @@ def _taps(source: int, size: int) -> NDArray[np.int64]:
 def _runs(bits: Bits) -> NDArray[np.int64]:
     """The runs of true pixels, of 3 bytes each: first byte, and first byte after, int64 [N, 2]."""
     edges = np.diff(bits.reshape(-1).astype(np.int8), prepend=0, append=0)
-    runs: NDArray[np.int64] = np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)], axis=1) * 3
+    pixels = np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)], axis=1)
+    runs: NDArray[np.int64] = np.multiply(pixels, 3, dtype=np.int64)
     return runs
 
 
