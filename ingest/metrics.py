@@ -62,6 +62,9 @@ class LedgerCollector(Collector):
     def add(self, stream: str, ledger: FrameLedger[Any, Any]) -> None:
         self._ledgers[stream] = ledger
 
+    def forget(self, stream: str) -> None:
+        self._ledgers.pop(stream, None)
+
     def collect(self) -> Iterator[Metric]:
         frames = CounterMetricFamily("vigil_frames", "Frames by what became of them.", labels=["stream", "outcome"])
         flying = GaugeMetricFamily("vigil_frames_in_flight", "Frames on their way.", labels=["stream"])

@@ -137,7 +137,8 @@ def _taps(source: int, size: int) -> NDArray[np.int64]:
     decide otherwise."""
     at = (np.arange(size) + 0.5) * (source / size) - 0.5
     first = np.floor(np.stack([at - 0.01, at + 0.01])).astype(np.int64)
-    return np.clip(np.concatenate([first, first + 1]), 0, source - 1)
+    taps: NDArray[np.int64] = np.clip(np.concatenate([first, first + 1]), 0, source - 1)
+    return taps
 
 
 def _runs(bits: Bits) -> NDArray[np.int64]:

@@ -19,6 +19,7 @@ class StreamState(StrEnum):
 
     CONNECTING = "connecting"
     LIVE = "live"
+    STALLED = "stalled"
     BACKOFF = "backoff"
     FAILED = "failed"
     ENDED = "ended"

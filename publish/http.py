@@ -6,15 +6,17 @@ import hmac
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from publish.admin import StreamAdmin
 from publish.config import HttpConfig
 from publish.metrics import MergedMetrics
+from publish.streams_api import add_streams_api, problem
 
 
 class View(Protocol):
@@ -22,9 +24,10 @@ class View(Protocol):
 
     metrics: MergedMetrics
 
-    def ready(self) -> dict[str, bool]: ...
+    @property
+    def changes(self) -> StreamAdmin: ...
 
-    def stream_list(self) -> list[dict[str, Any]]: ...
+    def ready(self) -> dict[str, bool]: ...
 
 
 def create_app(view: View, config: HttpConfig) -> FastAPI:
@@ -38,7 +41,7 @@ def create_app(view: View, config: HttpConfig) -> FastAPI:
         if token is not None and not request.url.path.startswith("/health/"):
             given = request.headers.get("authorization", "")
             if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
-                return _problem(401, "http.unauthorized", "send `Authorization: Bearer <token>`")
+                return problem(401, "http.unauthorized", "send `Authorization: Bearer <token>`")
         return await go_on(request)
 
     @app.get("/health/live", summary="The supervisor answers")
@@ -55,20 +58,8 @@ def create_app(view: View, config: HttpConfig) -> FastAPI:
     async def metrics() -> PlainTextResponse:
         return PlainTextResponse(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/api/v1/streams", summary="The streams and how they are doing")
-    async def streams() -> list[dict[str, Any]]:
-        return view.stream_list()
-
+    add_streams_api(app, view.changes)
     return app
-
-
-def _problem(status: int, code: str, detail: str) -> JSONResponse:
-    """RFC 9457 problem details."""
-    return JSONResponse(
-        {"type": "about:blank", "status": status, "code": code, "detail": detail},
-        status,
-        media_type="application/problem+json",
-    )
 
 
 class _Server(uvicorn.Server):

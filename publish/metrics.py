@@ -7,6 +7,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import Metric
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 END_TO_END_BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0)
@@ -33,6 +34,8 @@ class PublishMetrics:
 
 # A metric family as it crosses a process: name, help, type, [[sample name, labels, value], …]
 Family = tuple[str, str, str, list[tuple[str, dict[str, str], float]]]
+# A sample: family name, sample name, labels
+Key = tuple[str, str, tuple[tuple[str, str], ...]]
 
 
 def snapshot(registry: CollectorRegistry) -> list[Family]:
@@ -44,13 +47,24 @@ def snapshot(registry: CollectorRegistry) -> list[Family]:
     ]  # fmt: skip
 
 
+def forget_stream(registry: CollectorRegistry, stream: str) -> None:
+    """Drops a stream from a process's metrics."""
+    for collector in list(registry._collector_to_names):
+        if isinstance(collector, MetricWrapperBase) and "stream" in collector._labelnames:
+            collector.remove_by_labels({"stream": stream})
+
+
+def _of_stream(samples: dict[Key, float], stream: str) -> list[Key]:
+    return [key for key in samples if ("stream", stream) in key[2]]
+
+
 class MergedMetrics(Collector):
     """The sum over all processes, past and present: counters go on where a restarted process left them."""
 
     def __init__(self) -> None:
         self._families: dict[str, tuple[str, str]] = {}
-        self._now: dict[str, dict[tuple[str, str, tuple[tuple[str, str], ...]], float]] = {}
-        self._past: dict[tuple[str, str, tuple[tuple[str, str], ...]], float] = {}
+        self._now: dict[str, dict[Key, float]] = {}
+        self._past: dict[Key, float] = {}
 
     def update(self, process: str, families: Iterable[Any]) -> None:
         """Takes a process's latest snapshot (it may have come through JSON)."""
@@ -62,7 +76,21 @@ class MergedMetrics(Collector):
 
     def gone(self, process: str) -> None:
         """The process has ended: what it counted stays, what it showed as current goes."""
-        for key, value in self._now.pop(process, {}).items():
+        self._settle(self._now.pop(process, {}))
+
+    def left(self, process: str, stream: str) -> None:
+        """The process has let go of a stream, which is as if it had ended for that stream."""
+        samples = self._now.get(process, {})
+        self._settle({key: samples.pop(key) for key in _of_stream(samples, stream)})
+
+    def forget(self, stream: str) -> None:
+        """The stream is no more: nothing is told of it."""
+        for samples in (self._past, *self._now.values()):
+            for key in _of_stream(samples, stream):
+                del samples[key]
+
+    def _settle(self, samples: dict[Key, float]) -> None:
+        for key, value in samples.items():
             if self._families[key[0]][1] in ("counter", "histogram"):
                 self._past[key] = self._past.get(key, 0.0) + value
 

@@ -51,6 +51,11 @@ class Publisher:
         self._told = ""  # why there is no connection, when that was last told
 
     @property
+    def client(self) -> Client | None:
+        """The connection, once there has been one; it comes back by itself."""
+        return self._client
+
+    @property
     def connected(self) -> bool:
         return self._client is not None and self._client.is_connected
 

@@ -23,6 +23,9 @@ class Subjects:
     def status(self, stream: str) -> str:
         return f"{self.prefix}.status.{stream}"
 
+    def control(self, endpoint: str) -> str:
+        return f"{self.prefix}.control.{endpoint}"
+
     @property
     def all_frames(self) -> str:
         return f"{self.prefix}.frames.*"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
+import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -18,6 +18,12 @@ from vigil.control import Control, Order
 log = structlog.get_logger()
 
 MAX_LINE_BYTES = 1 << 16
+LAST_OUTPUT_S = 0.5
+# Delay before the nth restart in a row; a child that lived for a while starts afresh.
+RESTART_DELAYS_S = (0.0, 0.5, 1.0, 2.0, 5.0)
+STEADY_S = 30.0
+# What Python's faulthandler writes of the thread that a signal ended the process in.
+_CRASHED_THREAD = re.compile(r"Current thread 0x([0-9a-f]+)")
 
 
 class Child:
@@ -32,6 +38,8 @@ class Child:
         self.ready = asyncio.Event()
         self.ended = asyncio.Event()
         self.failure: str | None = None
+        self.told_to_stop = False
+        self.crashed_thread: int | None = None  # as `threading.get_ident()` named it there
         self._module = module
         self._on_order = on_order
         self._process: asyncio.subprocess.Process | None = None
@@ -52,6 +60,8 @@ class Child:
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                "-X",
+                "faulthandler",
                 "-m",
                 self._module,
                 str(theirs.fileno()),
@@ -69,12 +79,12 @@ class Child:
             asyncio.create_task(self._watch(), name=f"{self.name} exit"),
         ]
 
-    def send(self, kind: str, link: socket.socket | None = None, **data: Any) -> None:
-        """Sends an order, with a socket that becomes the child's. A child that is gone is noticed elsewhere."""
+    def send(self, kind: str, fds: Sequence[int] = (), **data: Any) -> None:
+        """Sends an order, with copies of file descriptors. A child that is gone is noticed elsewhere."""
         if self._control is None or self.ended.is_set():
             return
         with contextlib.suppress(OSError):
-            self._control.send(kind, [link.fileno()] if link else [], **data)
+            self._control.send(kind, fds, **data)
 
     def kill(self) -> None:
         if self._process is not None and self._process.returncode is None:
@@ -82,6 +92,7 @@ class Child:
 
     async def stop(self, timeout_s: float) -> None:
         """Asks it to end, and kills it when it has not within `timeout_s`; one still starting has nothing to finish."""
+        self.told_to_stop = True
         if not self.ready.is_set():
             self.kill()
         self.send("stop")
@@ -109,6 +120,7 @@ class Child:
         assert self._process is not None and self._control is not None
         await self._process.wait()
         self._read_control()  # its last words
+        await asyncio.wait(self._tasks[:1], timeout=LAST_OUTPUT_S)
         asyncio.get_running_loop().remove_reader(self._control.link)
         self._control.close()
         self.ended.set()
@@ -128,6 +140,8 @@ class Child:
     def _log(self, line: str) -> None:
         if not line:
             return
+        if crashed := _CRASHED_THREAD.match(line):
+            self.crashed_thread = int(crashed[1], 16)
         try:
             fields = json.loads(line)
             event, level = fields.pop("event"), fields.pop("level")
@@ -136,3 +150,12 @@ class Child:
             log.warning("output", process=self.name, line=line)
             return
         getattr(log, level, log.info)(event, process=self.name, **fields)
+
+
+def restarts_in_a_row(child: Child, before: int) -> int:
+    """How many times in a row a child ended soon after it had started."""
+    return 0 if time.monotonic() - child.started_at > STEADY_S else before + 1
+
+
+def restart_delay(restarts: int) -> float:
+    return RESTART_DELAYS_S[min(max(restarts - 1, 0), len(RESTART_DELAYS_S) - 1)]

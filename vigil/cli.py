@@ -19,7 +19,7 @@ from inference.model import cache_dir
 from ingest.errors import VigilError
 from publish.schema import MESSAGES
 from publish.subjects import Subjects
-from vigil import __version__, logging
+from vigil import __version__, logging, streams_cli
 from vigil import plan as planning
 from vigil.config import VigilConfig, load
 from vigil.document import ConfigError
@@ -27,6 +27,7 @@ from vigil.document import ConfigError
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Cameras in, tracked events out on NATS.", rich_markup_mode=None
 )
+app.add_typer(streams_cli.app, name="streams")
 FAILED, BAD_INPUT = 1, 2
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The YAML config file.")]
@@ -42,15 +43,20 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 @app.command()
 def run(config: ConfigFile) -> None:
     """Serve the cameras of a config until Ctrl-C or SIGTERM."""
-    settings = load(config)
-    logging.configure(settings.log.level, settings.log.format)
     from vigil.service import Service
+    from vigil.settings import Settings
+
+    settings = Settings.read(config)
+    found = settings.config()
+    logging.configure(found.log.level, found.log.format)
 
     async def main() -> Service:
-        service = Service(settings)
+        service = Service(found, settings)
         stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
         for signum in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+            loop.add_signal_handler(signum, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(service.changes.reload()))
         await service.run(stop)
         return service
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -71,12 +72,15 @@ class VigilConfig(BaseModel):
     http: HttpConfig = Field(default_factory=lambda: HttpConfig())
     log: LogConfig = Field(default_factory=lambda: LogConfig())
     streams: dict[StreamId, StreamConfig] = Field(
-        description="The cameras by id; ids are subject tokens, metric labels and URL parts.", min_length=1
+        description="The cameras by id; ids are subject tokens, metric labels and URL parts."
     )
 
     def detector_of(self, stream: str) -> DetectorConfig:
         """The detector settings that apply to a stream."""
-        name = self.streams[stream].detector
+        return self.detector_settings(self.streams[stream].detector)
+
+    def detector_settings(self, name: str | None) -> DetectorConfig:
+        """The settings of one of `detectors`, or of the default."""
         if name is None:
             return self.detector
         own = self.detectors[name]
@@ -91,12 +95,20 @@ class VigilConfig(BaseModel):
     @property
     def revision(self) -> str:
         """Eight hex digits that change when the configuration does."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
+        return _revision(self)
+
+    def revision_of(self, stream: str) -> str:
+        """Eight hex digits that change when what applies to the stream does."""
+        return _revision(self.streams[stream], self.tracker_of(stream), self.detector_of(stream))
 
     @property
     def state_folder(self) -> Path:
         base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
         return self.state_dir or base / "vigil" / self.site
+
+
+def _revision(*settings: BaseModel) -> str:
+    return hashlib.sha256("".join(one.model_dump_json() for one in settings).encode()).hexdigest()[:8]
 
 
 def _over(defaults: Settings, own: Settings) -> Settings:
@@ -110,17 +122,27 @@ def load(file: Path) -> VigilConfig:
     Raises:
         ConfigError: with every problem found.
     """
+    return parse(read(file), str(file), file.resolve().parent)
+
+
+def read(file: Path) -> str:
+    """A config file's text.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
-        text = file.read_text()
+        return file.read_text()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(str(file), [Problem("config.unreadable", "", None, None, reason)]) from None
-    return parse(text, str(file), file.resolve().parent)
 
 
-def parse(text: str, name: str, folder: Path) -> VigilConfig:
-    """As `load`, from text; relative paths in it start at `folder`."""
+def parse(text: str, name: str, folder: Path, streams: Mapping[str, Any] | None = None) -> VigilConfig:
+    """As `load`, from text; relative paths in it start at `folder`. `streams`: some in place of its own."""
     document = Document(text, name, folder)
+    if streams:
+        document.replace("streams", streams)
     filled = document.filled()
     problems = document.problems
     config = None

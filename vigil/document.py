@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ class Document:
         """
         self._folder = folder
         self.problems: list[Problem] = []
-        self._lines: dict[Place, int] = {}
+        self._lines: dict[Place, int | None] = {}
         self._raw: dict[Place, Any] = {}
         try:
             node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -114,6 +115,29 @@ class Document:
             self.problems.append(Problem("config.syntax", dotted(path), node.start_mark.line + 1, None,
                                          f"not valid YAML: {words}"))  # fmt: skip
             return None
+
+    def replace(self, key: str, entries: Mapping[str, Any]) -> None:
+        """Puts other entries into a top-level mapping, or takes them out where they are null; they have no lines."""
+        if not isinstance(self._values, dict) or not isinstance(self._values.setdefault(key, {}), dict):
+            return
+        for name, entry in entries.items():
+            path: Place = (key, name)
+            for known in [one for one in self._lines if one[:2] == path]:
+                self._lines[known] = None
+                self._raw.pop(known, None)
+            self._values[key].pop(name, None)
+            if entry is not None:
+                self._values[key][name] = entry
+                self._note(path, entry)
+
+    def _note(self, path: Place, value: Any) -> None:
+        """Remembers values that are not of the text."""
+        self._lines[path] = None
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                self._note((*path, key), item)
+        elif not isinstance(value, list):
+            self._raw[path] = value
 
     def filled(self) -> Any:
         """The values with `${VAR}`, `${VAR:-default}` and `${file:path}` filled in."""

@@ -5,12 +5,15 @@ A worker's streams all go to one detector, so that it has one link and one ring.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from inference.config import DetectorConfig
 from inference.model import ModelInfo
+from ingest.activity import Activity
 from vigil.child import Child
 from vigil.config import VigilConfig
+from vigil.orders import StreamOrder
 
 
 @dataclass(slots=True, eq=False)
@@ -18,58 +21,112 @@ class DetectorPlace:
     """A detector's place, and the process that has it at present.
 
     `config` is what that process is told: weak boxes, which only the trackers want, are asked for too. `confidence` is
-    the least score that users want reported.
+    the least score that users want reported. `ref` is its name among `detectors`, None for the default. `retired`: it
+    ends, and nobody starts it again.
     """
 
     name: str
+    ref: str | None
     config: DetectorConfig
     confidence: float
     child: Child | None = None
     model: ModelInfo | None = None
     restarts: int = 0
+    retired: bool = False
 
     @property
     def ready(self) -> bool:
         return self.child is not None and self.child.ready.is_set() and not self.child.ended.is_set()
 
+    def serves_as(self, other: DetectorPlace) -> bool:
+        """Whether this one can stand where the other is wanted."""
+        ours, theirs = (self.ref, self.config, self.confidence), (other.ref, other.config, other.confidence)
+        return ours == theirs and not self.retired
+
+
+@dataclass(slots=True, eq=False)
+class Seat:
+    """A stream's place in a worker. `leaving`: the worker was told to let go of it."""
+
+    order: StreamOrder
+    leaving: bool = False
+
 
 @dataclass(slots=True, eq=False)
 class Shard:
-    """A worker's place: its streams and their detector, and the process that has them at present."""
+    """A worker's place: its streams by number, their detector, and the process that has them at present.
+
+    `stuck` are numbers whose stream has gone elsewhere, but whose reader is in a call that does not return. `alone`:
+    for one stream that has harmed a worker. `retired`: it ends, and nobody starts it again.
+    """
 
     name: str
-    streams: list[str]
     detector: DetectorPlace
+    capacity: int
+    alone: bool = False
+    seats: dict[int, Seat] = field(default_factory=dict)
+    stuck: set[int] = field(default_factory=set)
     child: Child | None = None
+    activity: Activity | None = None
     restarts: int = 0
+    retired: bool = False
+
+    @property
+    def streams(self) -> list[str]:
+        return [seat.order.name for seat in self.seats.values()]
+
+    def free_number(self) -> int | None:
+        taken = self.seats.keys() | self.stuck
+        return next((number for number in range(self.capacity) if number not in taken), None)
+
+    def number_of(self, stream: str) -> int | None:
+        return next((number for number, seat in self.seats.items() if seat.order.name == stream), None)
 
 
-def lay_out(config: VigilConfig) -> tuple[list[DetectorPlace], list[Shard]]:
-    """The places of a service; detectors that no stream names get none."""
-    places: list[DetectorPlace] = []
-    shards: list[Shard] = []
-    size = config.workers.streams_per_worker
+def detectors_of(config: VigilConfig) -> dict[str | None, list[DetectorPlace]]:
+    """The detectors that streams name, each on all of its devices; without any stream, the default."""
     by_detector: dict[str | None, list[str]] = {}
     for name, stream in config.streams.items():
         by_detector.setdefault(stream.detector, []).append(name)
-    for detector, streams in by_detector.items():
-        ours = _places(config, detector, streams)
-        places += ours
-        workers = -(-len(streams) // size)
-        workers += -workers % len(ours)  # as many for each device
-        each = -(-len(streams) // workers)
-        for start in range(0, len(streams), each):
-            place = ours[start // each % len(ours)]
-            shards.append(Shard(f"worker-{len(shards)}", streams[start : start + each], place))
-    return places, shards
+    return {name: _places(config, name, streams) for name, streams in (by_detector or {None: []}).items()}
 
 
 def _places(config: VigilConfig, detector: str | None, streams: list[str]) -> list[DetectorPlace]:
-    settings = config.detector_of(streams[0])
-    weakest = min(config.tracker_of(name).low_confidence for name in streams)
+    settings = config.detector_settings(detector)
+    weakest = min((config.tracker_of(name).low_confidence for name in streams), default=config.tracker.low_confidence)
     told = settings.model_copy(update={"confidence": min(weakest, settings.confidence)})
     name = f"detector-{detector}" if detector else "detector"
     if not settings.devices:
-        return [DetectorPlace(name, told, settings.confidence)]
+        return [DetectorPlace(name, detector, told, settings.confidence)]
     on_each = [(device, told.model_copy(update={"device": device, "devices": None})) for device in settings.devices]
-    return [DetectorPlace(f"{name}@{device}", own, settings.confidence) for device, own in on_each]
+    return [DetectorPlace(f"{name}@{device}", detector, own, settings.confidence) for device, own in on_each]
+
+
+def spread(streams: Sequence[str], places: Sequence[DetectorPlace], size: int) -> list[tuple[list[str], DetectorPlace]]:
+    """The streams of one detector over as few workers of at most `size` as serve its devices evenly."""
+    workers = -(-len(streams) // size)
+    workers += -workers % len(places)  # as many for each device
+    each = -(-len(streams) // workers)
+    return [
+        (list(streams[start : start + each]), places[start // each % len(places)])
+        for start in range(0, len(streams), each)
+    ]
+
+
+def room(shards: Iterable[Shard], places: Sequence[DetectorPlace]) -> Shard | None:
+    """Where one more stream of these detectors goes: the emptiest worker that has a free number."""
+    fit = [
+        shard
+        for shard in shards
+        if shard.detector in places and not shard.alone and not shard.retired and shard.free_number() is not None
+    ]
+    return min(fit, key=lambda shard: len(shard.seats), default=None)
+
+
+def emptiest(places: Sequence[DetectorPlace], shards: Iterable[Shard]) -> DetectorPlace:
+    """The device that serves the fewest streams."""
+    load = dict.fromkeys(places, 0)
+    for shard in shards:
+        if shard.detector in load:
+            load[shard.detector] += len(shard.seats)
+    return min(places, key=lambda place: load[place])

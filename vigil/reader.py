@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from inference.channel import Answer
 from inference.letterbox import Letterbox
+from inference.model import ModelInfo
 from ingest.device_frame import DeviceFrame, is_on_device
 from ingest.errors import Reason, SourceError
 from ingest.frame import Frame
@@ -106,7 +107,7 @@ class StreamReader:
         self._shrinker = Shrinker()
         self._masks = order.source.masks
         self._device_letterboxer: DeviceLetterboxer | None = None
-        self._letterboxes: dict[tuple[int, int], Letterbox] = {}
+        self._fitted: tuple[tuple[int, int], ModelInfo, Letterbox] | None = None
         self._pictures: dict[int, tuple[Ring, Letterbox, NDArray[np.uint8]]] = {}  # by slot
 
     def run(self, listener: Listener, stop: Event) -> None:
@@ -254,9 +255,8 @@ class StreamReader:
                 stop.wait(BLOCK_POLL_S)
 
     def _letterbox(self, frame: Frame, link: DetectorLink) -> Letterbox:
-        size = (frame.width, frame.height)
-        letterbox = self._letterboxes.get(size)
-        if letterbox is None:
-            letterbox = Letterbox.fit(*size, link.model.image_size, link.model.input)
-            self._letterboxes = {size: letterbox}
-        return letterbox
+        """How the frame fits the model's input; remembered until the picture's size or the model is another."""
+        size, model = (frame.width, frame.height), link.model
+        if self._fitted is None or self._fitted[:2] != (size, model):
+            self._fitted = size, model, Letterbox.fit(*size, model.image_size, model.input)
+        return self._fitted[2]

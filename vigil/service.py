@@ -1,9 +1,10 @@
-"""The supervisor: starts and watches everything else, and restarts what ends.
+"""The supervisor: starts and watches everything else, restarts what ends, and makes what runs follow the config.
 
 | runs                        | where                                              |
 |-----------------------------|----------------------------------------------------|
-| this class                  | the main process's asyncio loop                    |
+| this class and its parts    | the main process's asyncio loop                    |
 | HTTP (uvicorn)              | a task in the same loop                            |
+| control over NATS           | a task in the same loop                            |
 | nats-server                 | a child process, when `nats.url` is `embedded`     |
 | detectors                   | child processes, one for each model and device     |
 | workers, and one in reserve | child processes, `workers.streams_per_worker` each |
@@ -15,26 +16,35 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from prometheus_client import CollectorRegistry
 
-from inference.errors import ModelError
 from inference.model import ModelInfo
 from ingest.errors import VigilError
+from ingest.metrics import IngestMetrics
 from ingest.reconnect import StreamState
 from ingest.redact import redact
-from publish import http
-from publish.metrics import MergedMetrics
+from publish import control, http
+from publish.metrics import MergedMetrics, PublishMetrics, forget_stream, snapshot
+from publish.publisher import Publisher
+from publish.schema import Composer
 from publish.subjects import Subjects
+from vigil import __version__, logging
+from vigil.changes import Changes
 from vigil.child import Child
 from vigil.config import VigilConfig
 from vigil.control import Order
-from vigil.layout import DetectorPlace, Shard, lay_out
+from vigil.detectors import DETECTOR_STOP_S, Detectors, Places
+from vigil.document import ConfigError, Problem
+from vigil.fleet import WORKER_STOP_S, Fleet, Surroundings, Wanted
+from vigil.layout import DetectorPlace
 from vigil.nats_server import NatsServer
-from vigil.orders import StreamOrder, WorkerOrder
+from vigil.orders import StreamOrder
+from vigil.settings import Settings
 from vigil.state import Addresses, StateFolder
 
 log = structlog.get_logger()
@@ -44,11 +54,10 @@ WORKER, DETECTOR = "vigil.worker", "vigil.detector"
 SILENCE_S = 10.0
 # Starting may import and convert for long.
 START_SILENCE_S = 180.0
-WORKER_STOP_S = 5.0
-DETECTOR_STOP_S = 1.0
-# Delay before the nth restart in a row; a child that lived for a while starts afresh.
-RESTART_DELAYS_S = (0.0, 0.5, 1.0, 2.0, 5.0)
-STEADY_S = 30.0
+PUBLISH_STOP_S = 1.0
+CONTROL_POLL_S = 0.1
+# What can change while the service runs.
+CHANGEABLE = ("streams", "tracker", "detector", "detectors", "log")
 
 
 class StartError(VigilError):
@@ -68,32 +77,48 @@ class StreamView:
 class Service:
     """`await run(stop)` serves until `stop` is set, or until every stream was a file that has ended."""
 
-    def __init__(self, config: VigilConfig) -> None:
+    def __init__(self, config: VigilConfig, settings: Settings | None = None) -> None:
+        """`settings` is where `config` comes from: its edits are followed, and streams can be changed from outside."""
         self.config = config
+        self.changes = Changes(self, settings)
         self.metrics = MergedMetrics()
-        self.streams = {name: StreamView() for name in config.streams}
+        self.streams: dict[str, StreamView] = {}
         self.subjects = Subjects(config.nats.prefix or f"vigil.{config.site}")
         self.started = asyncio.Event()
         self.nats_url = config.nats.url
         self.http_url: str | None = None
+        self.publisher: Publisher | None = None
         self._state = StateFolder(config.state_folder)
         self._nats: NatsServer | None = None
-        self._spare: Child | None = None
         self._children: set[Child] = set()
-        self._connected: dict[str, bool] = {}
-        self._last_sessions: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._detectors, self._shards = lay_out(config)
+        self._registry = CollectorRegistry()
+        self._ingest = IngestMetrics(self._registry)
+        self._applying = asyncio.Lock()
+        self._detectors = Detectors(self.metrics, self._spawn_detector, self._task, self._detector_ready)
+        self._fleet = Fleet(config.workers, Surroundings(
+            site=config.site,
+            nats=config.nats,
+            nats_url=lambda: self.nats_url,
+            metrics=self.metrics,
+            spawn=self._spawn_worker,
+            task=self._task,
+            told=self._told,
+            told_here=self._told_here,
+            gone=self._gone,
+        ))  # fmt: skip
 
     # -- what others may ask
 
     def ready(self) -> dict[str, bool]:
         """The parts that must stand before the service is of use, and whether they do."""
+        connected = self._fleet.connected
         return {
-            "model": all(place.ready for place in self._detectors),
-            "workers": all(shard.child is not None and not shard.child.ended.is_set() for shard in self._shards),
-            "nats": bool(self._connected) and all(self._connected.values()),
-        }
+            "model": all(place.ready for place in self._detectors.all()),
+            "workers": all(shard.child is not None and not shard.child.ended.is_set() for shard in self._fleet.shards),
+            "nats": self.publisher is not None and self.publisher.connected and all(connected.values())
+            and len(connected) >= len(self._fleet.shards),
+        }  # fmt: skip
 
     def stream_list(self) -> list[dict[str, Any]]:
         return [
@@ -109,12 +134,13 @@ class Service:
 
     def models(self) -> list[ModelInfo]:
         """The models that are loaded."""
-        return [place.model for place in self._detectors if place.model is not None]
+        return [place.model for place in self._detectors.all() if place.model is not None]
 
     def pids(self) -> dict[str, int]:
         """Process ids by role."""
-        children = {place.name: place.child for place in self._places()}
-        children["standby"] = self._spare
+        children = {place.name: place.child for place in self._detectors.all()}
+        children |= {shard.name: shard.child for shard in self._fleet.shards}
+        children["standby"] = self._fleet.spare
         pids = {name: child.pid for name, child in children.items() if child is not None and not child.ended.is_set()}
         if self._nats is not None and self._nats.pid is not None:
             pids["nats"] = self._nats.pid
@@ -131,7 +157,9 @@ class Service:
             await self._start()
             if listening is not None:
                 self._task(http.serve(self, self.config.http, listening), "http")
-            self._task(self._watch_silence(), "watchdog")
+            self._task(self._look_after(), "watchdog")
+            self._task(self.changes.follow(), "config")
+            self._task(self._serve_control(), "control")
             self._task(self._stop_at_the_end(stop), "end")
             self._state.publish(Addresses(os.getpid(), redact(self.nats_url), self.http_url, self.subjects.prefix))
             self.started.set()
@@ -161,20 +189,33 @@ class Service:
 
     async def _start(self) -> None:
         """Everything that takes long starts at once; the model decides whether there will be a service at all."""
-        workers = [await self._spawn_worker(shard.name) for shard in self._shards]
-        if self.config.nats.url == "embedded":
-            self._nats = NatsServer(self.config.state_folder / "nats", self.config.nats.port)
+        config = self.config
+        places = self._detectors.wanted(config)
+        self.streams = {name: StreamView() for name in config.streams}
+        self._fleet.plan(self._wanted(config, places))
+        workers = await self._fleet.start()
+        if config.nats.url == "embedded":
+            self._nats = NatsServer(config.state_folder / "nats", config.nats.port)
             await self._nats.start()
             self.nats_url = self._nats.url
             self._task(self._nats.supervise(), "nats")
-        await asyncio.gather(*(self._start_detector(place) for place in self._detectors))
-        for shard, worker in zip(self._shards, workers, strict=True):
-            self._occupy(shard, worker)
-        if self.config.workers.standby:
-            self._spare = await self._spawn_worker("standby")
+        self.publisher = Publisher(config.nats, self.nats_url, config.site, PublishMetrics(CollectorRegistry()))
+        self.publisher.start()
+        await self._detectors.start(places)
+        for shard, worker in zip(list(self._fleet.shards), workers, strict=True):
+            self._fleet.occupy(shard, worker)
+        await self._fleet.keep_spare()
 
-    def _places(self) -> list[DetectorPlace | Shard]:
-        return [*self._detectors, *self._shards]
+    def _wanted(self, config: VigilConfig, places: Places) -> dict[str, Wanted]:
+        return {
+            name: Wanted(
+                StreamOrder(
+                    name=name, source=stream, tracker=config.tracker_of(name), config_rev=config.revision_of(name)
+                ),
+                places[stream.detector],
+            )
+            for name, stream in config.streams.items()
+        }
 
     def _task(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
@@ -186,151 +227,121 @@ class Service:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a part of the supervisor failed", part=task.get_name(), error=repr(error))
 
-    async def _spawn(self, name: str, module: str) -> Child:
-        child = Child(name, module, self._hear)
-        self._children.add(child)
-        await child.start()
-        return child
+    async def _serve_control(self) -> None:
+        assert self.publisher is not None
+        while self.publisher.client is None:
+            await asyncio.sleep(CONTROL_POLL_S)
+        await control.serve(self.publisher.client, self.subjects, self.changes, __version__)
 
-    # -- the detectors
+    # -- following the config
 
-    async def _start_detector(self, place: DetectorPlace) -> None:
-        place.child = child = await self._spawn(place.name, DETECTOR)
-        child.send("assign", detector=place.config.model_dump(mode="json"), tested=place.model is not None)
-        await _first(child.ready.wait(), child.ended.wait())
-        if not child.ready.is_set():
-            raise ModelError(f"{place.name}: {child.failure or f'the process ended with exit code {child.exit_code}'}")
-        for shard in self._shards:
-            self._introduce(shard)
-        self._task(self._keep_detector(place, child), f"keep {place.name}")
+    async def apply(self, config: VigilConfig) -> None:
+        """Makes what runs follow the config: streams that stay as they were are not disturbed.
 
-    async def _keep_detector(self, place: DetectorPlace, child: Child) -> None:
-        await child.ended.wait()
-        self._mourn(child)
-        place.restarts = _restarts(child, place.restarts)
-        await asyncio.sleep(_restart_delay(place.restarts))
-        while True:
-            try:
-                await self._start_detector(place)
-                return
-            except ModelError as error:
-                log.error("detector does not start; trying again", error=str(error))
-                await asyncio.sleep(RESTART_DELAYS_S[-1])
+        Raises:
+            ConfigError: it changes what cannot change while the service runs. Everything is as it was.
+            ModelError: a detector that it wants cannot start. Everything is as it was.
+        """
+        async with self._applying:
+            fixed = [name for name in VigilConfig.model_fields if name not in CHANGEABLE]
+            changed = [name for name in fixed if getattr(config, name) != getattr(self.config, name)]
+            if changed:
+                message, mend = "cannot change while the service runs", "restart Vigil, or take the change back"
+                raise ConfigError("config", [
+                    Problem("config.needs_restart", name, None, None, message, mend) for name in changed
+                ])  # fmt: skip
+            places = self._detectors.wanted(config)
+            unused = await self._detectors.start(places)
+            logging.configure(config.log.level, config.log.format)
+            before, self.config = self.config, config
+            for name in config.streams.keys() - self.streams.keys():
+                self.streams[name] = StreamView()
+            self._fleet.want(self._wanted(config, places))
+            await self._detectors.retire(unused)
+            log.info("config applied", revision=config.revision, **_difference(before, config))
 
-    def _introduce(self, shard: Shard) -> None:
-        """Gives a worker and its detector the two ends of a new link, once both have started."""
-        worker, detector, model = shard.child, shard.detector.child, shard.detector.model
-        if worker is None or detector is None or model is None:
-            return
-        if not (worker.ready.is_set() and detector.ready.is_set()):
-            return
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with ours, theirs:
-            detector.send("worker", link=theirs, worker=worker.name)
-            worker.send("detector", link=ours, model=model.to_json())
+    def _detector_ready(self, place: DetectorPlace) -> None:
+        for shard in self._fleet.shards:
+            if shard.detector is place:
+                self._fleet.introduce(shard)
 
-    # -- the workers
+    # -- what is told of streams
+
+    def _told(self, stream: str, state: StreamState, details: dict[str, Any]) -> None:
+        """A worker has told it."""
+        self.streams[stream] = StreamView(state.value, details)
+        self._unshow(stream)
+
+    def _told_here(self, stream: str, state: StreamState, details: dict[str, Any]) -> None:
+        """The supervisor knows it, and no worker does: so the supervisor publishes it."""
+        self.streams[stream] = StreamView(state.value, details)
+        for other in StreamState:
+            self._ingest.state.labels(stream, other.value).set(other is state)
+        self.metrics.update("supervisor", snapshot(self._registry))
+        place = next((place for place in self._detectors.places[self.config.streams[stream].detector]), None)
+        if self.publisher is not None and place is not None and place.model is not None:
+            composer = Composer(self.config.site, place.model, self.config.revision_of(stream), place.confidence)
+            self.publisher.status(composer.status(stream, state.value, time.time_ns(), **details))
+
+    def _gone(self, stream: str) -> None:
+        self.streams.pop(stream, None)
+        self._unshow(stream)
+        self.metrics.forget(stream)
+
+    def _unshow(self, stream: str) -> None:
+        forget_stream(self._registry, stream)
+        self.metrics.left("supervisor", stream)
+
+    # -- the processes
 
     async def _spawn_worker(self, name: str) -> Child:
-        return await self._spawn(name, WORKER)
+        return await self._spawn(name, WORKER, self._fleet.hear)
 
-    def _occupy(self, shard: Shard, child: Child) -> None:
-        """Gives a shard's streams to a started worker."""
-        self.metrics.gone(child.name)
-        child.name = shard.name
-        shard.child = child
-        config = self.config
-        order = WorkerOrder(
-            site=config.site,
-            config_rev=config.revision,
-            nats=config.nats,
-            nats_url=self.nats_url,
-            confidence=shard.detector.confidence,
-            slots_per_stream=config.workers.slots_per_stream,
-            streams=[
-                StreamOrder(
-                    name=name,
-                    source=config.streams[name],
-                    tracker=config.tracker_of(name),
-                    last_session=self._last_sessions.get(name, 0),
-                )
-                for name in shard.streams
-            ],
-        )
-        child.send("assign", **order.model_dump(mode="json"))
-        self._introduce(shard)
-        self._task(self._keep_worker(shard, child), f"keep {shard.name}")
+    async def _spawn_detector(self, name: str) -> Child:
+        return await self._spawn(name, DETECTOR, self._detectors.hear)
 
-    async def _keep_worker(self, shard: Shard, child: Child) -> None:
-        await child.ended.wait()
-        self._mourn(child)
-        shard.restarts = _restarts(child, shard.restarts)
-        await asyncio.sleep(_restart_delay(shard.restarts))
-        spare, self._spare = self._spare, None
-        if spare is None or spare.ended.is_set():
-            spare = await self._spawn_worker(shard.name)
-        self._occupy(shard, spare)
-        log.info("worker replaced", process=shard.name, pid=spare.pid)
-        if self.config.workers.standby and self._spare is None:
-            self._spare = await self._spawn_worker("standby")
-
-    def _mourn(self, child: Child) -> None:
-        self._children.discard(child)
-        self.metrics.gone(child.name)
-        self._connected.pop(child.name, None)
-        log.error("process ended; restarting it", process=child.name, exit_code=child.exit_code)
-
-    # -- what children say
-
-    def _hear(self, child: Child, order: Order) -> None:
-        match order.kind:
-            case "metrics":
+    async def _spawn(self, name: str, module: str, hear: Callable[[Child, Order], None]) -> Child:
+        def on_order(child: Child, order: Order) -> None:
+            if order.kind == "metrics":
                 self.metrics.update(child.name, order.data["families"])
-            case "beat" if "nats" in order.data and child is not self._spare:
-                self._connected[child.name] = order.data["nats"]
-            case "state":
-                stream, details = order.data["stream"], order.data["details"]
-                self.streams[stream] = StreamView(order.data["state"], details)
-                if "session" in details:
-                    self._last_sessions[stream] = details["session"]
-            case "unlinked":
-                for shard in self._shards:
-                    if shard.child is child and shard.detector.ready:
-                        self._introduce(shard)
-            case "ready":
-                for place in self._detectors:
-                    if place.child is child:
-                        place.model = ModelInfo.from_json(order.data["model"])
-                        log.info("model ready", detector=place.name, classes=len(place.model.names),
-                                 **{k: v for k, v in order.data["model"].items() if k != "names"})  # fmt: skip
-                for shard in self._shards:
-                    if shard.child is child:
-                        self._introduce(shard)
+            else:
+                hear(child, order)
 
-    async def _watch_silence(self) -> None:
+        child = Child(name, module, on_order)
+        self._children.add(child)
+        await child.start()
+        self._task(self._see_off(child), f"see off {name}")
+        return child
+
+    async def _see_off(self, child: Child) -> None:
+        await child.ended.wait()
+        self._children.discard(child)
+        if not child.told_to_stop:
+            log.error("process ended; restarting it", process=child.name, exit_code=child.exit_code)
+
+    async def _look_after(self) -> None:
         while True:
             await asyncio.sleep(1.0)
-            for child in [self._spare, *(place.child for place in self._places())]:
-                if child is None or child.ended.is_set():
-                    continue
+            for child in list(self._children):
                 allowed = SILENCE_S if child.ready.is_set() else START_SILENCE_S
-                if time.monotonic() - child.last_beat > allowed:
+                if not child.ended.is_set() and time.monotonic() - child.last_beat > allowed:
                     log.error("process hangs; killing it", process=child.name, silent_s=round(allowed))
                     child.kill()
-            if self._spare is not None and self._spare.ended.is_set():
-                log.warning("worker in reserve ended; starting another", exit_code=self._spare.exit_code)
-                self._children.discard(self._spare)
-                self._spare = await self._spawn_worker("standby")
+            self._fleet.look_after()
+            if self._fleet.spare is not None and self._fleet.spare.ended.is_set():
+                self._fleet.spare = None
+                await self._fleet.keep_spare()
 
     async def _stop_at_the_end(self, stop: asyncio.Event) -> None:
         """When all streams were files and have ended, so has the service."""
-        if not all(stream.ends for stream in self.config.streams.values()):
-            return
         final = {StreamState.ENDED.value, StreamState.FAILED.value}
-        while not all(view.state in final for view in self.streams.values()):
+        while True:
             await asyncio.sleep(0.1)
-        log.info("every stream has ended")
-        stop.set()
+            only_files = self.config.streams and all(stream.ends for stream in self.config.streams.values())
+            if only_files and all(self.streams[name].state in final for name in self.config.streams):
+                log.info("every stream has ended")
+                stop.set()
+                return
 
     # -- the end
 
@@ -339,28 +350,23 @@ class Service:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         # Workers first: they still need the detector's answers and the server's acknowledgements.
-        detectors = {place.child for place in self._detectors if place.child is not None}
+        detectors = {place.child for place in self._detectors.all() if place.child is not None}
         await asyncio.gather(*(child.stop(WORKER_STOP_S) for child in self._children - detectors))
         await asyncio.gather(*(child.stop(DETECTOR_STOP_S) for child in detectors))
+        if self.publisher is not None:
+            await self.publisher.close(PUBLISH_STOP_S)
         if self._nats is not None:
             await self._nats.stop()
         log.info("stopped")
 
 
-def _restarts(child: Child, before: int) -> int:
-    """How many times in a row a child ended soon after it had started."""
-    return 0 if time.monotonic() - child.started_at > STEADY_S else before + 1
-
-
-def _restart_delay(restarts: int) -> float:
-    return RESTART_DELAYS_S[min(max(restarts - 1, 0), len(RESTART_DELAYS_S) - 1)]
-
-
-async def _first(*waits: Coroutine[Any, Any, Any]) -> None:
-    """Returns when one of them has; the others are cancelled."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
+def _difference(before: VigilConfig, after: VigilConfig) -> dict[str, list[str]]:
+    """The streams that were added, removed and changed, by what it is called."""
+    old, new = before.streams, after.streams
+    changed = [name for name in old.keys() & new.keys() if before.revision_of(name) != after.revision_of(name)]
+    found = {
+        "added": sorted(new.keys() - old.keys()),
+        "removed": sorted(old.keys() - new.keys()),
+        "changed": sorted(changed),
+    }
+    return {what: names for what, names in found.items() if names}

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
+from ingest.activity import Activity
 from ingest.metrics import IngestMetrics, stage_histogram
-from publish.metrics import PublishMetrics
+from publish.metrics import PublishMetrics, forget_stream
 from publish.publisher import Publisher
 from tracking.metrics import TrackingMetrics
 from vigil.link import DetectorLink
@@ -24,15 +25,20 @@ class WorkerMetrics:
         self.publish = PublishMetrics(self.registry)
         self.stage = stage_histogram(self.registry)
 
+    def forget(self, stream: str) -> None:
+        """The worker has let go of the stream."""
+        self.ingest.ledgers.forget(stream)
+        forget_stream(self.registry, stream)
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
     """`link` is the current link to the detector, None while there is none; `call` runs a function in the worker's
-    loop and may be called from any thread; `report` tells the supervisor about a stream."""
+    loop and may be called from any thread; `report` tells the supervisor about a stream; `activity` is where readers
+    note that they are in a call that may hang."""
 
     site: str
-    config_rev: str
-    confidence: float
+    activity: Activity
     publisher: Publisher
     metrics: WorkerMetrics
     link: Callable[[], DetectorLink | None]

@@ -36,6 +36,8 @@ class Stream:
 
     def __init__(self, order: StreamOrder, number: int, slots: range, services: Services) -> None:
         self.name = order.name
+        self.number = number
+        self._config_rev = order.config_rev
         self.ledger: Ledger = FrameLedger()
         self._tracker_config = order.tracker
         self._slots = FreeSlots(slots)
@@ -44,8 +46,10 @@ class Stream:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._composer: Composer | None = None
+        self._described: tuple[ModelInfo, float] | None = None  # the detector's model and least confidence
         self._tracker: Tracker | None = None
         self._lifecycle: Lifecycle | None = None
+        self._finished = False
         metrics = services.metrics
         metrics.ingest.ledgers.add(order.name, self.ledger)
         self._track_seconds, self._publish_seconds = metrics.stage.labels("track"), metrics.stage.labels("publish")
@@ -54,14 +58,31 @@ class Stream:
 
     # -- the reader thread
 
-    def start(self, model: ModelInfo) -> None:
-        """Starts reading; again after the detector restarted it only takes note of the model."""
-        self._composer = Composer(self._services.site, model, self._services.config_rev, self._services.confidence)
+    def start(self, model: ModelInfo, confidence: float) -> None:
+        """Starts reading; with another detector, or one that restarted, it only takes note of the model.
+
+        `confidence` is the least score of a reported box that belongs to no track; the detector may send weaker ones,
+        for the tracker.
+        """
+        self._described = model, confidence
+        self._compose()
         if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._reader.run, args=(self, self._stop), name=f"read {self.name}", daemon=True
-            )
+            self._thread = threading.Thread(target=self._read, name=f"read {self.name}", daemon=True)
             self._thread.start()
+
+    def revise(self, config_rev: str) -> None:
+        """What applies to the stream has another name from now on."""
+        self._config_rev = config_rev
+        self._compose()
+
+    def _compose(self) -> None:
+        if self._described is not None:
+            model, confidence = self._described
+            self._composer = Composer(self._services.site, model, self._config_rev, confidence)
+
+    def _read(self) -> None:
+        self._services.activity.read_by(self.number, threading.get_ident())
+        self._reader.run(self, self._stop)
 
     def stop(self) -> None:
         """Asks the reader to end; a blocked FFmpeg call may keep it for up to the read time-out."""
@@ -71,13 +92,21 @@ class Stream:
     def reading(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
+    def settled(self) -> bool:
+        """Whether its reader has ended and the detector has nothing of it: its number and slots are free."""
+        return not self.reading and not self.ledger.unsettled()
+
     def finish(self) -> None:
-        """Ends the current session's tracks: the service is stopping and the reader may never say so."""
+        """Ends the current session's tracks and falls silent: the reader may be stuck and never say that it ended."""
+        self.drain()
         self._end_session()
+        self._finished = True
 
     # -- what the reader tells
 
     def state_changed(self, change: StateChange) -> None:
+        if self._finished:
+            return
         metrics = self._services.metrics.ingest
         for state in StreamState:
             metrics.state.labels(self.name, state.value).set(state is change.state)
@@ -114,6 +143,8 @@ class Stream:
 
     def drain(self) -> None:
         for item, answer in self.ledger.release():
+            if self._finished:
+                continue
             match item:
                 case SessionStart():
                     self._tracker = new_tracker(self._tracker_config, item.frame_rate)
@@ -124,8 +155,7 @@ class Stream:
                     self._analysed(item, answer)
 
     def _analysed(self, departed: Departed, answer: Answer) -> None:
-        if self._tracker is None or self._lifecycle is None or self._composer is None:
-            return  # the session was ended by `finish`
+        assert self._tracker is not None and self._lifecycle is not None and self._composer is not None
         frame = departed.frame
         detections = Detections.in_source(answer.found, departed.letterbox)
         began = time.perf_counter()

@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from inference import masks
 from inference.detections import Detections
 from inference.model import ModelInfo
 from ingest import privacy, shrink
+from ingest.activity import Activity
 from ingest.ring import Ring
 from publish.metrics import snapshot
 from publish.publisher import Publisher
@@ -36,7 +38,7 @@ from tracking.trackers import new_tracker
 from vigil import logging
 from vigil.control import Control, Order
 from vigil.link import DetectorLink
-from vigil.orders import WorkerOrder
+from vigil.orders import StreamOrder, WorkerOrder
 from vigil.services import Services, WorkerMetrics
 from vigil.stream import Stream
 
@@ -44,6 +46,7 @@ log = structlog.get_logger()
 
 BEAT_S = 1.0
 READERS_STOP_S = 1.5
+POLL_S = 0.01
 PUBLISH_STOP_S = 3.0
 # A control message holds at most this many samples; sockets limit a message's size.
 SAMPLES_PER_MESSAGE = 400
@@ -56,11 +59,14 @@ class Worker:
         self._joining: DetectorLink | None = None
         self._device_task: asyncio.Task[None] | None = None
         self._ring: Ring | None = None
-        self._streams: list[Stream] = []
+        self._streams: dict[int, Stream] = {}  # by number
+        self._removals: set[asyncio.Task[None]] = set()
         self._metrics = WorkerMetrics()
         self._publisher: Publisher | None = None
         self._stopping = asyncio.Event()
-        self._slots_per_stream = 0
+        self._confidence = 0.0
+        self._services: Services | None = None
+        self._capacity = self._slots_per_stream = 0
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -83,36 +89,66 @@ class Worker:
     def _obey(self, order: Order) -> None:
         match order.kind:
             case "assign":
-                self._assign(WorkerOrder.model_validate(order.data))
+                self._assign(WorkerOrder.model_validate(order.data), order.fds[0])
+            case "add":
+                self._add(order.data["number"], StreamOrder.model_validate(order.data["stream"]))
+            case "revision":
+                self._streams[order.data["number"]].revise(order.data["config_rev"])
+            case "remove":
+                task = asyncio.create_task(self._remove(self._streams[order.data["number"]], order.data["patience_s"]))
+                self._removals.add(task)
+                task.add_done_callback(self._removals.discard)
             case "detector":
+                self._confidence = order.data["confidence"]
                 self._attach(socket.socket(fileno=order.fds[0]), ModelInfo.from_json(order.data["model"]))
             case "stop":
                 self._stopping.set()
 
-    def _assign(self, order: WorkerOrder) -> None:
+    def _assign(self, order: WorkerOrder, activity_fd: int) -> None:
         self._publisher = Publisher(order.nats, order.nats_url, order.site, self._metrics.publish)
         self._publisher.start()
-        services = Services(
+        self._services = Services(
             site=order.site,
-            config_rev=order.config_rev,
-            confidence=order.confidence,
+            activity=Activity(activity_fd, order.capacity),
             publisher=self._publisher,
             metrics=self._metrics,
             link=lambda: self._link,
             call=asyncio.get_running_loop().call_soon_threadsafe,
             report=self._report,
         )
-        per_stream = self._slots_per_stream = order.slots_per_stream
-        self._streams = [
-            Stream(stream, number, range(number * per_stream, (number + 1) * per_stream), services)
-            for number, stream in enumerate(order.streams)
-        ]
+        self._capacity, self._slots_per_stream = order.capacity, order.slots_per_stream
+        for number, stream in order.streams.items():
+            self._add(number, stream)
+
+    def _add(self, number: int, order: StreamOrder) -> None:
+        assert self._services is not None, "a worker is assigned before streams are added"
+        slots = range(number * self._slots_per_stream, (number + 1) * self._slots_per_stream)
+        stream = self._streams[number] = Stream(order, number, slots, self._services)
+        if self._link is not None:
+            stream.start(self._link.model, self._confidence)
+
+    async def _remove(self, stream: Stream, patience_s: float) -> None:
+        """Lets go of a stream, whose reader may be stuck in a call: its number is then free only when that returns."""
+        stream.stop()
+        await _until(stream.settled, patience_s)
+        stream.finish()
+        self._send_metrics()
+        self._metrics.forget(stream.name)
+        free = stream.settled()
+        self._control.send("removed", stream=stream.name, number=stream.number, free=free)
+        if not free:
+            await _until(stream.settled, None)
+            self._control.send("freed", number=stream.number)
+        del self._streams[stream.number]
 
     def _attach(self, link: socket.socket, model: ModelInfo) -> None:
         """Takes a link to a detector, the first or a restarted one."""
         self._detach()
-        if self._ring is None:
-            self._ring = Ring.create(len(self._streams) * self._slots_per_stream, 3 * model.image_size**2)
+        slot_bytes = 3 * model.image_size**2
+        if self._ring is None or self._ring.slot_bytes < slot_bytes:
+            old, self._ring = self._ring, Ring.create(self._capacity * self._slots_per_stream, slot_bytes)
+            if old is not None:
+                asyncio.get_running_loop().call_later(READERS_STOP_S, old.close)  # a reader may be filling a slot
         try:
             joining = self._joining = DetectorLink(link, self._ring, model)
         except OSError:
@@ -138,8 +174,8 @@ class Worker:
     def _join(self, link: DetectorLink, model: ModelInfo) -> None:
         self._link, self._joining = link, None
         asyncio.get_running_loop().add_reader(link.socket, self._read_answer, link)
-        for stream in self._streams:
-            stream.start(model)
+        for stream in self._streams.values():
+            stream.start(model, self._confidence)
 
     def _detach(self) -> None:
         if self._link is None:
@@ -147,7 +183,7 @@ class Worker:
         asyncio.get_running_loop().remove_reader(self._link.socket)
         self._link.close()
         self._link = None
-        for stream in self._streams:
+        for stream in self._streams.values():
             stream.detector_lost()
 
     # -- the detector
@@ -195,14 +231,11 @@ class Worker:
 
     async def _stop(self) -> None:
         """Drains: readers end, frames in flight are answered, open tracks end, messages leave."""
-        for stream in self._streams:
+        streams = list(self._streams.values())
+        for stream in streams:
             stream.stop()
-        ends = time.monotonic() + READERS_STOP_S
-        while time.monotonic() < ends and any(s.reading or s.ledger.unsettled() for s in self._streams):
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0)  # what the readers told last
-        for stream in self._streams:
-            stream.drain()
+        await _until(lambda: all(stream.settled() for stream in streams), READERS_STOP_S)
+        for stream in streams:
             stream.finish()
         if self._publisher is not None:
             undelivered = await self._publisher.close(PUBLISH_STOP_S)
@@ -210,6 +243,14 @@ class Worker:
                 log.error("events could not be delivered before the end", count=undelivered)
         self._send_metrics()
         self._detach()
+
+
+async def _until(condition: Callable[[], bool], timeout_s: float | None) -> None:
+    """Returns once the condition holds, or the time is over; whatever was told before has then been heard."""
+    ends = None if timeout_s is None else time.monotonic() + timeout_s
+    while not condition() and (ends is None or time.monotonic() < ends):
+        await asyncio.sleep(POLL_S)
+    await asyncio.sleep(0)
 
 
 def _warm_up() -> None:

@@ -149,7 +149,10 @@ class Running:
         roles: dict[str, list[psutil.Process]] = {"worker": [], "detector": [], "nats": []}
         for child in psutil.Process(self.process.pid).children(recursive=True):
             self._tree[child.pid] = child
-            line = " ".join(child.cmdline())
+            try:
+                line = " ".join(child.cmdline())
+            except psutil.Error:
+                continue  # it has just ended
             for role, mark in (("worker", "vigil.worker"), ("detector", "vigil.detector"), ("nats", "nats-server")):
                 if mark in line:
                     roles[role].append(child)

@@ -23,6 +23,7 @@ from inference.letterbox import Letterbox
 from inference.model import ModelInfo
 from inference.preprocess_cuda import Colors, Samples, fit_by_torch
 from ingest import device_ring
+from ingest.activity import Activity
 from ingest.config import PrivacyMask
 from ingest.device_frame import DeviceFrame
 from ingest.device_ring import DeviceRing
@@ -206,10 +207,10 @@ def read(config: StreamConfig, pair: tuple[socket.socket, socket.socket], monkey
     link.open_device_ring()
     metrics = WorkerMetrics()
     services = Services(
-        site="test", config_rev="0", confidence=0.25, publisher=cast(Publisher, None), metrics=metrics,
+        site="test", activity=Activity.create(1), publisher=cast(Publisher, None), metrics=metrics,
         link=lambda: link, call=lambda function, *arguments: function(*arguments), report=lambda *_: None,
     )  # fmt: skip
-    order = StreamOrder(name="gate", source=config, tracker=TrackerConfig(), last_session=0)
+    order = StreamOrder(name="gate", source=config, tracker=TrackerConfig(), config_rev="0")
     listener = Listener()
     StreamReader(order, 0, FrameLedger(), FreeSlots(range(4)), services).run(listener, listener.stop)
 

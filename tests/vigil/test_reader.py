@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from ingest.activity import Activity
 from ingest.errors import Reason
 from ingest.ledger import FrameLedger
 from ingest.reconnect import StreamState
@@ -55,10 +56,10 @@ def test_an_unexpected_failure_ends_the_connection_and_not_the_stream(monkeypatc
 
     monkeypatch.setattr(reader, "open_source", open_broken)
     services = Services(
-        site="test", config_rev="0", confidence=0.25, publisher=cast(Publisher, None), metrics=WorkerMetrics(),
+        site="test", activity=Activity.create(1), publisher=cast(Publisher, None), metrics=WorkerMetrics(),
         link=lambda: None, call=lambda function, *arguments: function(*arguments), report=lambda *_: None,
     )  # fmt: skip
-    order = StreamOrder(name="gate", source=StreamConfig(url="rtsp://x/y"), tracker=TrackerConfig(), last_session=0)
+    order = StreamOrder(name="gate", source=StreamConfig(url="rtsp://x/y"), tracker=TrackerConfig(), config_rev="0")
     watcher = Watcher()
     StreamReader(order, 0, FrameLedger(), FreeSlots(range(2)), services).run(watcher, watcher.stop)
     states = [change.state for change in watcher.changes]

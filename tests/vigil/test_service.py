@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,28 +27,29 @@ class Process:
         self.ready.set()
         self.sent: list[str] = []
 
-    def send(self, kind: str, link: socket.socket | None = None, **data: Any) -> None:
+    def send(self, kind: str, fds: Sequence[int] = (), **data: Any) -> None:
         del data
-        assert link is not None
+        assert fds
         self.sent.append(kind)
 
 
 @pytest.fixture
 def service(tmp_path: Path) -> Service:
-    return Service(VigilConfig.model_validate(
-        {"state_dir": tmp_path, "streams": {"gate": {"url": "rtsp://10.0.0.1/x"}}}
-    ))  # fmt: skip
+    config = {"state_dir": tmp_path, "streams": {"gate": {"url": "rtsp://10.0.0.1/x"}}}
+    service = Service(VigilConfig.model_validate(config))
+    service._fleet.plan(service._wanted(service.config, service._detectors.wanted(service.config)))
+    return service
 
 
 @pytest.mark.parametrize(("detector_lives", "told"), [(True, ["detector"]), (False, [])])
 def test_a_worker_that_lost_its_link_gets_another_while_the_detector_lives(
     service: Service, detector_lives: bool, told: list[str]
 ) -> None:
-    (shard,) = service._shards
+    (shard,) = service._fleet.shards
     worker, detector = Process("worker-0"), Process("detector")
     shard.child, shard.detector.child, shard.detector.model = worker, detector, MODEL  # type: ignore[assignment]
     if not detector_lives:
         detector.ended.set()
-    service._hear(worker, Order("unlinked"))  # type: ignore[arg-type]
+    service._fleet.hear(worker, Order("unlinked"))  # type: ignore[arg-type]
     assert worker.sent == told
     assert detector.sent == (["worker"] if detector_lives else [])
