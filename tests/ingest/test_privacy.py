@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 import shapely
@@ -129,6 +130,16 @@ def test_only_a_margin_of_pixels_around_is_hidden_too(masks: list[Corners]) -> N
     )
     x, y = np.meshgrid(np.arange(50), np.arange(35))
     assert not (hidden & ~shapely.intersects(far, shapely.box(x, y, x + 1, y + 1))).any()
+
+
+@given(many, st.integers(2, 50), st.integers(2, 50), st.integers(1, 50), st.integers(1, 50))
+@settings(max_examples=40)
+def test_a_resized_pixel_is_hidden_if_a_hidden_one_had_any_part_in_it(
+    masks: list[Corners], width: int, height: int, smaller: int, lower: int
+) -> None:
+    privacy = PrivacyMasks(masks)
+    mixed = cv2.resize(privacy.hidden(width, height).astype(np.float32), (smaller, lower))
+    assert not ((mixed > 0) & ~privacy.hidden_in((width, height), (smaller, lower))).any()
 
 
 @pytest.mark.parametrize("layout", FORMATS)
