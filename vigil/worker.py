@@ -27,6 +27,8 @@ import uvloop
 
 from inference import masks
 from inference.detections import Detections
+from inference.found import Found
+from inference.letterbox import Letterbox
 from inference.model import ModelInfo
 from ingest import privacy, shrink
 from ingest.activity import Activity
@@ -259,7 +261,7 @@ def _warm_up() -> None:
     privacy.warm_up()
     masks.warm_up()
     tracker = new_tracker(TrackerConfig(), 25.0)
-    box = Detections(np.array([[0, 0, 9, 9]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int32))
+    box = Detections.in_source(Found(np.array([[0, 0, 9, 9, 1, 0]], np.float32)), Letterbox.fit(64, 64, 64))
     for pts_ns in range(2):
         tracker.update(box, pts_ns)
 
