@@ -4,10 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV = $(shell command -v uv || echo $(BIN)/uv)
-# What the end-to-end tests (and one camera of the demo) want beyond Python: a real RTSP server.
+# What the end-to-end tests (and one camera of the demo) want beyond Python: real RTSP and RTMP servers. With RUNLEVEL=1
+# the latter (nginx) is not started when it is installed.
 RTSP_PACKAGES := gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
-  gstreamer1.0-plugins-bad
-RTSP_CHECK := /usr/bin/python3 -c 'import gi; gi.require_version("GstRtspServer", "1.0")' >/dev/null 2>&1
+  gstreamer1.0-plugins-bad glib-networking libnginx-mod-rtmp
+RTSP_CHECK := { /usr/bin/python3 -c 'import gi; gi.require_version("GstRtspServer", "1.0")' && \
+  test -e /usr/lib/nginx/modules/ngx_rtmp_module.so; } >/dev/null 2>&1
 CODE := ingest inference tracking publish vigil tests benchmarks
 
 .DEFAULT_GOAL := help
@@ -30,11 +32,11 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
-setup-rtsp: ## Install the RTSP server for the end-to-end tests, when root and apt are here
+setup-rtsp: ## Install the RTSP and RTMP servers for the end-to-end tests, when root and apt are here
 	@$(RTSP_CHECK) || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
-	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	  { apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	    $(RTSP_PACKAGES) >/dev/null; }; } || \
-	  echo "No RTSP server: its tests will be skipped. For one: apt-get install $(RTSP_PACKAGES)"
+	  echo "No RTSP or RTMP server: their tests will be skipped. For one: apt-get install $(RTSP_PACKAGES)"
 
 demo: setup ## Run the demo; ARGS="--source FILE" and others are passed on
 	@$(BIN)/vigil demo $(ARGS)

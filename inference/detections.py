@@ -58,9 +58,8 @@ class Detections:
     def in_source(cls, found: Found, letterbox: Letterbox) -> Detections:
         """What a head found in a model's input, in the pixels of the frame that was fitted into it."""
         rows = found.rows
-        # Copies, as a single row is contiguous and a received one read-only: other types to compiled code, which would
-        # be compiled anew for them, for seconds in which a worker does nothing else.
-        boxes = letterbox.to_source(rows[:, :4].copy())
+        boxes = letterbox.to_source(rows[:, :4])
+        # Always a copy: a single row would stay read-only, which is another type to what is compiled for it.
         scores, class_ids = rows[:, 4].copy(), rows[:, 5].astype(np.int32)
         if found.is_plain:
             return cls(boxes, scores, class_ids)

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import mmap
 import os
+import time
 
 import numpy as np
 from numpy.typing import NDArray
 
 IDLE = 0
 ROW_BYTES = 16
+# A call that has a time-out of its own is given this much longer to come back before it counts as hanging.
+MARGIN_S = 3.0
 
 
 class Activity:
@@ -67,3 +70,20 @@ class Activity:
 
     def close(self) -> None:
         os.close(self.fd)
+
+
+class Calls:
+    """The calls of one stream, for sources to tell of; without an activity nobody is told."""
+
+    def __init__(self, activity: Activity | None = None, number: int = 0) -> None:
+        self._activity = activity
+        self._number = number
+
+    def enter(self, timeout_s: float) -> None:
+        """A call begins that should end by itself within `timeout_s`; replaces the one before."""
+        if self._activity is not None:
+            self._activity.enter(self._number, time.monotonic_ns(), timeout_s + MARGIN_S)
+
+    def leave(self) -> None:
+        if self._activity is not None:
+            self._activity.leave(self._number)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from ingest.polygon import Polygon
 from ingest.privacy import PrivacyMasks, hides_all
@@ -29,30 +30,49 @@ class SourceConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str = Field(
-        description="`rtsp://…`, `rtsps://…`, or the path of a video file. Percent-encode special characters in "
+        description="`rtsp://…`, `rtsps://…`, `rtmp://…`, `http://…` (HLS, MJPEG, MPEG-TS), `udp://…` (MPEG-TS), "
+        "`scene://street`, the path of a video file or of a folder of pictures. Percent-encode special characters in "
         "passwords; `${VAR}` and `${file:/run/secrets/x}` are filled in.",
         min_length=1,
     )
-    transport: Literal["tcp", "udp"] = Field("tcp", description="RTSP transport.")
+    transport: Literal["auto", "tcp", "udp"] = Field(
+        "auto", description="RTSP only. `auto`: TCP, or UDP where the camera refuses TCP."
+    )
+    tls_verify: bool = Field(
+        True,
+        description="`rtsps`, `rtmps` and `https` only: accept only certificates that an authority known to this "
+        "machine vouches for. Most cameras sign their own, which takes `false`: encrypted, but to whom is not known.",
+    )
     fps: float | None = Field(
         None, gt=0, le=240, description="Analyse at most this many frames a second; default: every frame."
     )
-    loop: bool = Field(False, description="Files only: start again at the end.")
+    loop: bool = Field(False, description="Files and folders only: start again at the end.")
     pace: Literal["realtime", "fast"] = Field(
-        "realtime", description="Files only: play at the video's own speed, or as fast as possible."
+        "realtime", description="Files and folders only: play at the video's own speed, or as fast as possible."
     )
     on_full: Literal["drop", "block"] = Field(
         "drop",
         description="When the detector is busy: `drop` the older frame (live), or `block` the reader and lose none "
         "(files).",
     )
-    decoder: Literal["auto", "cpu", "nvdec"] = Field(
+    decoder: Literal["auto", "cpu", "nvdec", "vaapi", "qsv"] = Field(
         "auto",
-        description="What decodes: `nvdec` is an NVIDIA GPU's decoder; `auto`: that one when the detector is on a GPU. "
-        "What it cannot decode the CPU does, and says so.",
+        description="What decodes: `nvdec` is an NVIDIA GPU's decoder, `vaapi` and `qsv` are those of Intel and AMD; "
+        "`auto`: `nvdec` when the detector is on a GPU. What it cannot decode the CPU does, and says so.",
     )
     connect_timeout: float = Field(5.0, gt=0, le=120, description="Seconds to connect before giving up.")
-    read_timeout: float = Field(5.0, gt=0, le=120, description="Seconds without a frame before reconnecting.")
+    read_timeout: float = Field(
+        5.0, gt=0, le=120, description="Seconds without a new picture before reconnecting; half of it, and the stream "
+        "is `stalled`.",
+    )  # fmt: skip
+    frozen_timeout: float | None = Field(
+        60.0,
+        gt=0,
+        le=3600,
+        description="Live sources only: seconds of one and the same picture, to the last bit, before reconnecting. A "
+        "picture that is the same afterwards is given twice as long each time, up to an hour. `null`: as long as it "
+        "likes.",
+    )
 
     privacy_masks: dict[MaskName, PrivacyMask] = Field(
         default_factory=dict,
@@ -77,6 +97,12 @@ class SourceConfig(BaseModel):
             raise ValueError("together they hide the whole picture; leave a part of it, or remove the stream")
         return masks
 
+    @model_validator(mode="after")
+    def _pictures_stay_encrypted(self) -> Self:
+        if self.scheme == "rtsps" and self.transport == "udp":
+            raise ValueError("rtsps protects the pictures over TCP only; remove `transport: udp`")
+        return self
+
     @property
     def masks(self) -> PrivacyMasks | None:
         """What fills the privacy masks, if there are any; a new one each time, for one reader."""
@@ -85,7 +111,26 @@ class SourceConfig(BaseModel):
 
     @property
     def is_file(self) -> bool:
+        """A video file or a folder of pictures."""
         return self.scheme == "file"
+
+    @property
+    def is_folder(self) -> bool:
+        return self.is_file and self.file_path.is_dir()
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the other side sets the pace, and can fall silent."""
+        return not self.is_file and self.scheme != "scene"
+
+    @property
+    def is_hls(self) -> bool:
+        return self.scheme in ("http", "https") and urlsplit(self.url).path.lower().endswith(".m3u8")
+
+    @property
+    def is_paced(self) -> bool:
+        """Whether frames are held until their time: of recordings, and of HLS, whose segments arrive whole."""
+        return self.is_hls or self.scheme == "scene" or (self.is_file and self.pace == "realtime")
 
     @property
     def scheme(self) -> str:

@@ -39,10 +39,13 @@ class DeviceFrame(Frame):
             slot: uint8 [height, width, 3].
             place: left, top, width and height of the part.
         """
-        luma, chroma = (_tensor(plane) for plane in self._native.planes[:2])
-        fit(luma, chroma)
+        fit(*self._planes())
         if self._masks is not None:
             self._masks.fill_on_device((self.width, self.height), slot, place)
+
+    def _planes(self) -> tuple[torch.Tensor, torch.Tensor]:
+        luma, chroma = (_tensor(plane) for plane in self._native.planes[:2])
+        return luma, chroma
 
 
 def is_on_device(image: av.VideoFrame) -> bool:

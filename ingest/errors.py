@@ -12,14 +12,36 @@ class VigilError(Exception):
 
 
 class Reason(StrEnum):
-    """Why a connection ended or could not be made."""
+    """Why a connection ended or could not be made.
+
+    Attributes:
+        AUTH: the login is missing, wrong or not enough.
+        REFUSED: something is there and does not want us: no server on the port, another transport, another protocol.
+        UNREACHABLE: no way there: an unknown host name, no route.
+        NOT_FOUND: the server or the disk has no such thing.
+        TLS: the encrypted connection could not be made; mostly a certificate that nobody vouches for.
+        TIMEOUT: no answer, or nothing more, within the time-out.
+        NO_VIDEO: connected, and there is no video in it, or none that became a picture in time.
+        CODEC: there is no decoder for its video.
+        CORRUPT: what arrives cannot be read.
+        STALLED: connected, but no new pictures: packets that become none, or timestamps that stand still.
+        FROZEN: the same picture over and over.
+        CHANGED: the video became another one; the next connection finds out which.
+        LOST: the other side ended it.
+    """
 
     AUTH = "auth"
     REFUSED = "refused"
+    UNREACHABLE = "unreachable"
     NOT_FOUND = "not_found"
+    TLS = "tls"
     TIMEOUT = "timeout"
     NO_VIDEO = "no_video"
+    CODEC = "codec"
     CORRUPT = "corrupt"
+    STALLED = "stalled"
+    FROZEN = "frozen"
+    CHANGED = "changed"
     LOST = "lost"
 
 

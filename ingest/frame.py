@@ -51,6 +51,11 @@ class Frame:
     _pictures: list[NDArray[np.uint8]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
+    def pts(self) -> int | None:
+        """The source's own timestamp, in units of its own."""
+        return self._native.pts
+
+    @property
     def width(self) -> int:
         """Pixels."""
         return self._native.width

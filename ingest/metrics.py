@@ -49,6 +49,12 @@ class IngestMetrics:
             "vigil_camera_clock_info", "1 for what tells when frames were taken.", ["stream", "clock"],
             registry=registry,
         )  # fmt: skip
+        self.packets = Counter(
+            "vigil_packets",
+            "Packets of video that became no frame: `broken`, or `skipped` as fewer frames are wanted.",
+            ["stream", "outcome"],
+            registry=registry,
+        )
         self.ledgers = LedgerCollector()
         registry.register(self.ledgers)
 

@@ -32,6 +32,9 @@ CHROMA = {
     SMPTE240M: (117579, 136230, 16907, 35559),
     BT2020: (110013, 140363, 12277, 42626),
 }
+# Each factor has its own kernel, which takes a second to compile and stays: a camera whose picture changes its size all
+# the time must not make ever more of them. 12 is 8K at 640.
+MOST_TIMES = 12
 
 
 class Shrinker:
@@ -96,7 +99,7 @@ def _whole_times(source: tuple[int, int], size: tuple[int, int]) -> int:
     """
     times = source[0] // size[0]
     is_whole = source == (size[0] * times, size[1] * times)
-    return times if is_whole and size[0] % 2 == 0 else 0
+    return times if is_whole and size[0] % 2 == 0 and times <= MOST_TIMES else 0
 
 
 def _rows(plane: VideoPlane) -> Picture:

@@ -198,7 +198,7 @@ def _check(config: VigilConfig) -> list[Problem]:
     problems = []
     for name, stream in config.streams.items():
         path = f"streams.{name}"
-        if stream.is_file and not stream.file_path.is_file():
+        if stream.is_file and not (stream.file_path.is_file() or stream.is_folder):
             problems.append(Problem("config.file_missing", f"{path}.url", None, stream.url, "there is no such file"))
         if not stream.is_file and stream.on_full == "block":
             problems.append(Problem(

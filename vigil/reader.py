@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from inference.channel import Answer
 from inference.letterbox import Letterbox
 from inference.model import ModelInfo
+from ingest.activity import Calls
 from ingest.device_frame import DeviceFrame, is_on_device
 from ingest.errors import Reason, SourceError
 from ingest.frame import Frame
+from ingest.frozen import FrozenPicture
 from ingest.ledger import Fate, FrameLedger
+from ingest.pulse import Pulse
 from ingest.reconnect import Backoff, StreamState
 from ingest.ring import FreeSlots, Ring
 from ingest.sampling import Sampler
@@ -90,7 +93,12 @@ class Listener(Protocol):
 
 
 class StreamReader:
-    """Reads one stream of a worker; `number` is the stream's number there."""
+    """Reads one stream of a worker; `number` is the stream's number there.
+
+    Attributes:
+        pulse: of a live source's current session; others may ask it whether the session stalls, as the reader itself
+            hangs on the camera's next packet.
+    """
 
     def __init__(self, order: StreamOrder, number: int, ledger: Ledger, slots: FreeSlots, services: Services) -> None:
         self._stream = order.name
@@ -101,6 +109,9 @@ class StreamReader:
         self._slots = slots
         self._services = services
         self._session = order.last_session
+        self._calls = Calls(services.activity, number)
+        self._frozen = FrozenPicture(order.source.frozen_timeout)
+        self.pulse: Pulse | None = None
         metrics = services.metrics
         self._decode_seconds = metrics.stage.labels("decode")
         self._letterbox_seconds = metrics.stage.labels("letterbox")
@@ -116,8 +127,9 @@ class StreamReader:
         backoff = Backoff()
         while not stop.is_set():
             self._tell(StateChange(StreamState.CONNECTING))
+            self._live_since: float | None = None
             try:
-                self._read_session(stop, backoff)
+                self._read_session(stop)
                 if self._config.ends and not stop.is_set():
                     self._tell(StateChange(StreamState.ENDED, session=self._session))
                     return
@@ -133,7 +145,8 @@ class StreamReader:
             if self._config.ends:
                 self._tell(StateChange(StreamState.FAILED, reason=failure.reason, detail=failure.detail))
                 return
-            delay = backoff.failed(failure.reason)
+            live_s = time.monotonic() - self._live_since if self._live_since is not None else 0.0
+            delay = backoff.failed(failure.reason, live_s)
             self._tell(
                 StateChange(StreamState.BACKOFF, reason=failure.reason, detail=failure.detail, retry_in=round(delay, 2))
             )
@@ -143,22 +156,48 @@ class StreamReader:
     def _tell(self, change: StateChange) -> None:
         self._services.call(self._listener.state_changed, change)
 
-    def _read_session(self, stop: Event, backoff: Backoff) -> None:
-        with open_source(self._config, self._gpu()) as source:
+    def _read_session(self, stop: Event) -> None:
+        with open_source(self._config, self._gpu(), self._calls) as source:
+            seq = 0
+            self._counted = {"broken": 0, "skipped": 0}
             try:
-                seq = 0
                 for frame in self._timed_frames(source, stop):
                     if seq == 0:
-                        backoff.succeeded()
                         self._begin(source)
                     seq += 1
+                    self._count_packets(source)
+                    if self._config.is_live:
+                        self._watch(frame)
                     self._forward(frame, source, stop)
                     if stop.is_set():
                         break
             finally:
+                self.pulse = None
+                self._count_packets(source)
                 if seq:
                     self._ledger.mark(SessionEnd(self._session))
                     self._services.call(self._listener.drain)
+
+    def _watch(self, frame: Frame) -> None:
+        """Ends a session that shows nothing new."""
+        assert self.pulse is not None, "the session has begun"
+        self.pulse.frame(frame.pts, frame.arrival_ns)
+        same_s = self._frozen.look(frame)
+        if same_s is None:
+            return
+        detail = f"the same picture for {same_s:.0f} s (frozen_timeout)"
+        self.pulse = None  # nobody is to call it live again
+        self._tell(StateChange(StreamState.STALLED, session=self._session, reason=Reason.FROZEN, detail=detail))
+        raise SourceError(Reason.FROZEN, detail)
+
+    def _count_packets(self, source: Source) -> None:
+        """Brings the metric up to date with the source."""
+        now = {"broken": source.packets.broken, "skipped": source.packets.skipped}
+        if now != self._counted:
+            for outcome, count in now.items():
+                packets = self._services.metrics.ingest.packets.labels(self._stream, outcome)
+                packets.inc(count - self._counted[outcome])
+            self._counted = now
 
     def _gpu(self) -> int | None:
         """The number of the GPU that wants the frames, if the detector has one."""
@@ -169,10 +208,14 @@ class StreamReader:
         rates = [rate for rate in (self._config.fps, source.frame_rate) if rate]
         self._ledger.mark(SessionStart(self._session, min(rates, default=DEFAULT_RATE)))
         self._sampler = Sampler(self._config.fps)
-        for decoder in ("cpu", "nvdec"):
+        for decoder in ("cpu", "nvdec", "vaapi", "qsv"):
             self._services.metrics.ingest.decoder.labels(self._stream, decoder).set(decoder == source.decoder)
         if source.fallback:
             log.warning("decoding on the CPU", stream=self._stream, reason=source.fallback)
+        now_ns = time.monotonic_ns()
+        self._live_since = now_ns / 1e9
+        self._frozen.begin(now_ns)
+        self.pulse = Pulse(self._config.read_timeout, now_ns) if self._config.is_live else None
         self._tell(StateChange(StreamState.LIVE, session=self._session, description=source.description))
 
     def _timed_frames(self, source: Source, stop: Event) -> Iterator[Frame]:
@@ -180,7 +223,7 @@ class StreamReader:
         times = SessionTimes(self._stream, source, not self._config.is_file, self._services.metrics.ingest)
         # Milliseconds since the epoch: sessions stay apart across restarts without anything to remember them by.
         self._session = max(self._session + 1, time.time_ns() // 1_000_000)
-        paced = self._config.is_file and self._config.pace == "realtime"
+        paced = self._config.is_paced
         began = 0.0
         for seq, image in enumerate(source.frames()):
             pts_ns = times.media_ns(image)

@@ -11,6 +11,7 @@ import structlog
 from inference.channel import Answer, Outcome
 from inference.detections import Detections
 from inference.model import ModelInfo
+from ingest.errors import Reason
 from ingest.ledger import Fate, FrameLedger
 from ingest.reconnect import StreamState
 from ingest.ring import FreeSlots
@@ -45,6 +46,8 @@ class Stream:
         self._reader = StreamReader(order, number, self.ledger, self._slots, services)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._told = StateChange(StreamState.CONNECTING)
+        self._live = self._told
         self._composer: Composer | None = None
         self._described: tuple[ModelInfo, float] | None = None  # the detector's model and least confidence
         self._tracker: Tracker | None = None
@@ -104,9 +107,24 @@ class Stream:
 
     # -- what the reader tells
 
+    def watch(self, now_ns: int) -> None:
+        """Tells that the session stalls, or does no longer; the reader may be waiting for the camera and cannot."""
+        pulse = self._reader.pulse
+        if pulse is None or self._told.state not in (StreamState.LIVE, StreamState.STALLED):
+            return
+        stall = pulse.stall(now_ns)
+        if stall and self._told.state is StreamState.LIVE:
+            session = self._live.session
+            self.state_changed(StateChange(StreamState.STALLED, session, Reason.STALLED, stall))
+        elif not stall and self._told.state is StreamState.STALLED:
+            self.state_changed(self._live)
+
     def state_changed(self, change: StateChange) -> None:
         if self._finished:
             return
+        self._told = change
+        if change.state is StreamState.LIVE:
+            self._live = change
         metrics = self._services.metrics.ingest
         for state in StreamState:
             metrics.state.labels(self.name, state.value).set(state is change.state)

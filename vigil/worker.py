@@ -211,6 +211,8 @@ class Worker:
             if self._publisher is not None and self._publisher.failure is not None:
                 log.error("publisher failed", error=repr(self._publisher.failure))
                 os._exit(1)
+            for stream in self._streams.values():
+                stream.watch(time.monotonic_ns())
             self._send_metrics()
             await asyncio.sleep(BEAT_S)
 
@@ -261,9 +263,10 @@ def _warm_up() -> None:
     privacy.warm_up()
     masks.warm_up()
     tracker = new_tracker(TrackerConfig(), 25.0)
-    box = Detections.in_source(Found(np.array([[0, 0, 9, 9, 1, 0]], np.float32)), Letterbox.fit(64, 64, 64))
-    for pts_ns in range(2):
-        tracker.update(box, pts_ns)
+    for count in (1, 2):  # rows as they come from a detector: one is another type of array than several
+        rows = np.frombuffer(np.tile(np.array([0, 0, 9, 9, 1, 0], np.float32), count).tobytes(), np.float32)
+        found = Detections.in_source(Found(rows.reshape(count, 6)), Letterbox.fit(32, 32, 32))
+        tracker.update(found, count)
 
 
 def main() -> None:

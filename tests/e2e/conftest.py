@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +67,8 @@ def rtsp_server(street: Path) -> Iterator[Callable[..., RtspServer]]:
         pytest.skip("no RTSP server: apt-get install gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-{good,bad}")
     servers: list[RtspServer] = []
 
-    def start(login: str | None = None) -> RtspServer:
-        server = RtspServer("gate", street, login)
+    def start(login: str | None = None, options: Sequence[str] = ()) -> RtspServer:
+        server = RtspServer("gate", street, login, options)
         servers.append(server)
         return server
 

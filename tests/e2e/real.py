@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -181,17 +181,22 @@ class Running:
 class RtspServer:
     """GStreamer's RTSP server in a process of its own; killed and started again on its port as a camera reboots."""
 
-    def __init__(self, name: str, file: Path, login: str | None = None) -> None:
+    def __init__(
+        self, name: str, file: Path, login: str | None = None, options: Sequence[str] = (), then: Sequence[Path] = ()
+    ) -> None:
+        """Files of `then` are played after the first, in turn; `options` are those of the script; see there."""
         self.name = name
-        self._file = file
-        self._login = login
+        self.login = login
+        self._files = ",".join(map(str, (file, *then)))
+        self._options = options
         self.port = 0
         self.start()
 
     def start(self) -> None:
-        login = ["--login", self._login] if self._login else []
+        login = ["--login", self.login] if self.login else []
+        script = ["/usr/bin/python3", str(RTSP_SCRIPT), "--port", str(self.port), *login, *self._options]
         self.process = subprocess.Popen(
-            ["/usr/bin/python3", str(RTSP_SCRIPT), "--port", str(self.port), *login, f"{self.name}={self._file}"],
+            [*script, f"{self.name}={self._files}"],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -199,7 +204,8 @@ class RtspServer:
         self.port = json.loads(self.process.stdout.readline())["port"]
 
     def url(self, login: str | None = None) -> str:
-        return f"rtsp://{login + '@' if login else ''}127.0.0.1:{self.port}/{self.name}"
+        scheme = "rtsps" if "--tls" in self._options else "rtsp"
+        return f"{scheme}://{login + '@' if login else ''}127.0.0.1:{self.port}/{self.name}"
 
     def kill(self) -> None:
         self.process.kill()

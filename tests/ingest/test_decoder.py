@@ -62,6 +62,18 @@ def test_a_codec_that_the_device_does_not_know_is_decoded_by_the_cpu(
     assert (source.decoder, source.fallback, frames) == ("cpu", NO_GPU_DECODING, 10)
 
 
+@pytest.mark.parametrize(("decoder", "words"), [("vaapi", "no VAAPI"), ("qsv", "")])
+def test_a_decoder_that_this_machine_lacks_hands_over_to_the_cpu_and_says_why(
+    tiny: Path, decoder: str, words: str
+) -> None:
+    if Path("/dev/dri").exists():
+        pytest.skip("there is a graphics device")
+    source, frames = read(tiny, decoder=decoder)
+    assert (source.decoder, frames) == ("cpu", 10)
+    assert source.fallback and words in source.fallback
+    assert source.description.endswith("10 fps cpu")
+
+
 class Failing(FileSource):
     """A GPU's decoder that fails after so many frames, as far as it can be had from the CPU's."""
 

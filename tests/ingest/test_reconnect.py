@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.errors import Reason
-from ingest.reconnect import FIRST_AUTH_DELAY_S, FIRST_DELAY_S, MAX_AUTH_DELAY_S, MAX_DELAY_S, Backoff
+from ingest.reconnect import (
+    FIRST_AUTH_DELAY_S,
+    FIRST_DELAY_S,
+    MAX_AUTH_DELAY_S,
+    MAX_DELAY_S,
+    STEADY_S,
+    Backoff,
+)
 
 JITTER = (0.8, 1.2)
 
@@ -37,25 +44,44 @@ def test_a_refused_password_waits_long_enough_not_to_lock_the_account(seed: int)
         assert most >= expected * (1 - 1e-9)
 
 
-@given(st.integers(), st.lists(st.one_of(st.none(), st.sampled_from(list(Reason))), max_size=60))
-def test_no_delay_is_outside_its_bounds(seed: int, history: list[Reason | None]) -> None:
-    """None stands for a connection that delivered."""
+@given(st.integers(), st.lists(st.tuples(st.sampled_from(list(Reason)), st.floats(0, 100)), max_size=60))
+def test_no_delay_is_outside_its_bounds(seed: int, history: list[tuple[Reason, float]]) -> None:
     backoff = Backoff(random.Random(seed))
-    for reason in history:
-        if reason is None:
-            backoff.succeeded()
-            continue
+    for reason, live_s in history:
         first, cap = (FIRST_AUTH_DELAY_S, MAX_AUTH_DELAY_S) if reason is Reason.AUTH else (FIRST_DELAY_S, MAX_DELAY_S)
-        assert first * JITTER[0] <= backoff.failed(reason) <= cap * JITTER[1]
+        assert first * JITTER[0] <= backoff.failed(reason, live_s) <= cap * JITTER[1]
 
 
 @pytest.mark.parametrize("failures", [1, 5, 1000])
-def test_success_starts_over_from_the_shortest_delay(failures: int) -> None:
+@pytest.mark.parametrize("reason", [Reason.LOST, Reason.AUTH])
+def test_a_steady_connection_starts_over_from_the_shortest_delay(failures: int, reason: Reason) -> None:
     backoff = Backoff(random.Random(1))
     for _ in range(failures):
-        backoff.failed(Reason.LOST)
-    backoff.succeeded()
-    assert backoff.failed(Reason.LOST) <= FIRST_DELAY_S * JITTER[1]
+        backoff.failed(reason)
+    first = FIRST_AUTH_DELAY_S if reason is Reason.AUTH else FIRST_DELAY_S
+    assert backoff.failed(reason, live_s=STEADY_S) <= first * JITTER[1]
+
+
+def test_a_camera_that_delivers_a_little_and_dies_each_time_is_asked_ever_less_often() -> None:
+    backoff = Backoff(random.Random(1))
+    delays = [backoff.failed(Reason.LOST, live_s=STEADY_S * 0.99) for _ in range(7)]
+    assert delays[-1] >= MAX_DELAY_S * JITTER[0]
+
+
+def test_a_login_is_tried_no_more_often_because_the_camera_is_away_in_between() -> None:
+    backoff = Backoff(random.Random(1))
+    for expected in (30, 60, 120):
+        least, most = middle(backoff.failed(Reason.AUTH))
+        assert least <= expected * (1 + 1e-9)
+        assert most >= expected * (1 - 1e-9)
+        backoff.failed(Reason.TIMEOUT)
+
+
+def test_a_camera_that_was_away_for_long_and_then_refuses_is_not_taken_for_one_that_refused_as_long() -> None:
+    backoff = Backoff(random.Random(1))
+    for _ in range(20):
+        backoff.failed(Reason.TIMEOUT)
+    assert backoff.failed(Reason.AUTH) <= FIRST_AUTH_DELAY_S * JITTER[1]
 
 
 def test_cameras_that_failed_together_do_not_come_back_together() -> None:

@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.detections import Detections
+from inference.found import Found
+from inference.letterbox import Letterbox
 from ingest.clock import NS
 from tracking.config import TrackerConfig
 from tracking.trackers import Tracker, new_tracker
-from tracking.trackers.bytetrack import ByteTracker
+from tracking.trackers.bytetrack import ByteTracker, _update
 from tracking.tracks import Tracks
 
 RATE = 10.0
@@ -35,6 +37,17 @@ def seen(*boxes: tuple[float, float], score: float = 0.9, class_id: int = 0, siz
 
 def follow(tracker: Tracker, path: list[Detections], start_ns: int = 0) -> list[list[int]]:
     return [tracker.update(found, start_ns + n * STEP_NS).track_ids.tolist() for n, found in enumerate(path)]
+
+
+def test_frames_with_no_object_one_and_several_take_the_same_compiled_function() -> None:
+    """Compiling another takes seconds, in which a worker serves nobody."""
+    tracker = new_tracker(CONFIG, RATE)
+    follow(tracker, [seen((0, 0)), seen((0, 0), (200, 200))])
+    compiled = len(_update.signatures)  # type: ignore[attr-defined]
+    for count in range(3):
+        rows = np.frombuffer(np.full((count, 6), 0.9, np.float32).tobytes(), np.float32).reshape(count, 6)  # as it came
+        tracker.update(Detections.in_source(Found(rows), Letterbox.fit(320, 240, 320)), (count + 2) * STEP_NS)
+    assert len(_update.signatures) == compiled  # type: ignore[attr-defined]
 
 
 def test_the_tracker_is_chosen_by_name() -> None:
