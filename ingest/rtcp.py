@@ -36,6 +36,7 @@ class SenderReports:
 
     def __init__(self) -> None:
         self._origins: deque[int] = deque(maxlen=KEPT_REPORTS)  # when timestamp 0 was, by each report
+        self._unconfirmed: int | None = None
 
     def heed(self, packet: Packet[Any]) -> None:
         """Takes note of the time that a demuxed packet carries, if it does."""
@@ -45,10 +46,17 @@ class SenderReports:
         self.report(at_us * 1000, packet.pts, packet.time_base)
 
     def report(self, at_ns: int, pts: int, time_base: Fraction) -> None:
-        """The camera says that the picture with this timestamp is of `at_ns` since the epoch."""
+        """The camera says that the picture with this timestamp is of `at_ns` since the epoch.
+
+        It counts when the next packet says the same: FFmpeg's parser hands the first time that there is to the picture
+        before the one it is of.
+        """
         origin = at_ns - to_ns(pts, time_base)
-        if not self._origins or abs(origin - self._origins[-1]) > ROUNDING_NS:
+        if self._origins and abs(origin - self._origins[-1]) <= ROUNDING_NS:
+            return
+        if self._unconfirmed is not None and abs(origin - self._unconfirmed) <= ROUNDING_NS:
             self._origins.append(origin)
+        self._unconfirmed = origin
 
     def time_of(self, pts: int | None, time_base: Fraction | None) -> CameraTime | None:
         """The time of the picture with this timestamp; None before the first report."""
