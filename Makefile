@@ -4,19 +4,24 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV = $(shell command -v uv || echo $(BIN)/uv)
-# What the end-to-end tests (and one camera of the demo) want beyond Python: real RTSP and RTMP servers. With RUNLEVEL=1
-# the latter (nginx) is not started when it is installed.
+# What the end-to-end tests want beyond Python: real RTSP and RTMP servers (one camera of the demo wants the former too),
+# and a browser. With RUNLEVEL=1 nginx is not started when it is installed.
 RTSP_PACKAGES := gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good \
   gstreamer1.0-plugins-bad glib-networking libnginx-mod-rtmp
+BROWSER_PACKAGES := chromium
 RTSP_CHECK := { /usr/bin/python3 -c 'import gi; gi.require_version("GstRtspServer", "1.0")' && \
   test -e /usr/lib/nginx/modules/ngx_rtmp_module.so; } >/dev/null 2>&1
+BROWSER_CHECK := { command -v chromium || command -v google-chrome; } >/dev/null
 CODE := ingest inference tracking publish vigil tests benchmarks
 
+apt_install = { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && { apt-get update -qq && \
+  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1) >/dev/null; }; }
+
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-rtsp demo test lint types format bench lock schema clean
+.PHONY: help setup setup-e2e demo test lint types format bench lock schema clean
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 setup: $(VENV)/.installed ## Install everything into .venv
 
@@ -32,17 +37,17 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
-setup-rtsp: ## Install the RTSP and RTMP servers for the end-to-end tests, when root and apt are here
-	@$(RTSP_CHECK) || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
-	  { apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-	    $(RTSP_PACKAGES) >/dev/null; }; } || \
+setup-e2e: ## Install RTSP and RTMP servers and a browser for the end-to-end tests, when root and apt are here
+	@$(RTSP_CHECK) || $(call apt_install,$(RTSP_PACKAGES)) || \
 	  echo "No RTSP or RTMP server: their tests will be skipped. For one: apt-get install $(RTSP_PACKAGES)"
+	@$(BROWSER_CHECK) || $(call apt_install,$(BROWSER_PACKAGES)) || \
+	  echo "No browser: its test will be skipped. For one: apt-get install $(BROWSER_PACKAGES)"
 
 demo: setup ## Run the demo; ARGS="--source FILE" and others are passed on
 	@$(BIN)/vigil demo $(ARGS)
 
 # End-to-end tests use all cores and measure time: they run alone, one after the other.
-test: setup setup-rtsp ## Run all tests; or those that ARGS give to pytest
+test: setup setup-e2e ## Run all tests; or those that ARGS give to pytest
 ifdef ARGS
 	@$(BIN)/python -m pytest $(ARGS)
 else

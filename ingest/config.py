@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator, model_validator
 
 from ingest.polygon import Polygon
 from ingest.privacy import PrivacyMasks, hides_all
@@ -31,8 +31,9 @@ class SourceConfig(BaseModel):
 
     url: str = Field(
         description="`rtsp://…`, `rtsps://…`, `rtmp://…`, `http://…` (HLS, MJPEG, MPEG-TS), `udp://…` (MPEG-TS), "
-        "`scene://street`, the path of a video file or of a folder of pictures. Percent-encode special characters in "
-        "passwords; `${VAR}` and `${file:/run/secrets/x}` are filled in.",
+        "`scene://street`, `whip://` (publishers send to `/whip/<id>`), the path of a video file or of a folder of "
+        "pictures. Percent-encode special characters in passwords; `${VAR}` and `${file:/run/secrets/x}` are filled "
+        "in.",
         min_length=1,
     )
     transport: Literal["auto", "tcp", "udp"] = Field(
@@ -42,6 +43,9 @@ class SourceConfig(BaseModel):
         True,
         description="`rtsps`, `rtmps` and `https` only: accept only certificates that an authority known to this "
         "machine vouches for. Most cameras sign their own, which takes `false`: encrypted, but to whom is not known.",
+    )
+    token: SecretStr | None = Field(
+        None, description="WHIP only: publishers send `Authorization: Bearer <token>`; `http.token` serves as well."
     )
     fps: float | None = Field(
         None, gt=0, le=240, description="Analyse at most this many frames a second; default: every frame."
@@ -88,6 +92,8 @@ class SourceConfig(BaseModel):
             raise ValueError(
                 f"sources of type {scheme!r} are not supported; use one of {', '.join(SCHEMES)}, or a path"
             )
+        if scheme == "whip" and url.lower() != "whip://":
+            raise ValueError("write `whip://` and nothing after it: publishers send to /whip/<id of the stream>")
         return url
 
     @field_validator("privacy_masks")
@@ -96,6 +102,12 @@ class SourceConfig(BaseModel):
         if masks and hides_all([mask.polygon for mask in masks.values()]):
             raise ValueError("together they hide the whole picture; leave a part of it, or remove the stream")
         return masks
+
+    @model_validator(mode="after")
+    def _only_publishers_have_a_token(self) -> SourceConfig:
+        if self.token is not None and self.scheme != "whip":
+            raise ValueError("`token` is for publishers, `url: whip://`; remove it")
+        return self
 
     @model_validator(mode="after")
     def _pictures_stay_encrypted(self) -> Self:

@@ -51,6 +51,11 @@ class HttpConfig(BaseModel):
     enabled: bool = Field(True, description="Whether to listen at all.")
     host: str = Field("127.0.0.1", description="Address to listen on; anything but loopback wants a token.")
     port: int = Field(8600, ge=0, le=65535, description="0: any free one.")
+    allow_origins: list[str] = Field(
+        default_factory=list,
+        description="Origins of web pages elsewhere that may publish to `/whip/`, as `https://example.org`; `*`: all. "
+        "Default: none.",
+    )
     token: SecretStr | None = Field(
         None, description="With it set, everything but health needs `Authorization: Bearer <token>`."
     )

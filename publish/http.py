@@ -1,8 +1,7 @@
-"""The HTTP side: health, metrics and the state of the streams."""
+"""The HTTP side: health, metrics, the state of the streams, and what `publish/whip.py` adds."""
 
 from __future__ import annotations
 
-import hmac
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -16,10 +15,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from publish.admin import StreamAdmin
 from publish.config import HttpConfig
 from publish.metrics import MergedMetrics
-from publish.streams_api import add_streams_api, problem
+from publish.problem import bears, problem
+from publish.streams_api import add_streams_api
+from publish.whip import CORS, WHIP_PATH, Publishing, WhipCors, whip_routes
 
 
-class View(Protocol):
+class View(Publishing, Protocol):
     """What the HTTP side shows."""
 
     metrics: MergedMetrics
@@ -38,10 +39,9 @@ def create_app(view: View, config: HttpConfig) -> FastAPI:
 
     @app.middleware("http")
     async def authorise(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-        if token is not None and not request.url.path.startswith("/health/"):
-            given = request.headers.get("authorization", "")
-            if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
-                return problem(401, "http.unauthorized", "send `Authorization: Bearer <token>`")
+        decided_here = not request.url.path.startswith(("/health/", WHIP_PATH))
+        if token is not None and decided_here and not bears(request, token):
+            return problem(401, "http.unauthorized", "send `Authorization: Bearer <token>`")
         return await go_on(request)
 
     @app.get("/health/live", summary="The supervisor answers")
@@ -59,6 +59,9 @@ def create_app(view: View, config: HttpConfig) -> FastAPI:
         return PlainTextResponse(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     add_streams_api(app, view.changes)
+    app.include_router(whip_routes(view, token))
+    if config.allow_origins:
+        app.add_middleware(WhipCors, allow_origins=config.allow_origins, **CORS)
     return app
 
 

@@ -6,7 +6,7 @@ import operator
 from datetime import UTC, datetime
 from functools import partial
 from itertools import repeat
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,7 +112,10 @@ class FrameResult(Message):
 
 
 class TrackEvent(Message):
-    """A track started or ended: durable, on `<prefix>.events.<stream>.<type>`."""
+    """A track started, ended, or did something in a zone or at a line: durable, on `<prefix>.events.<stream>.<type>`.
+
+    `zone` or `line`, and what goes with them, are there only in the events of such.
+    """
 
     schema_version: str = SCHEMA_VERSION
     event_id: str = Field(description="The same for every delivery of this event")
@@ -120,7 +123,7 @@ class TrackEvent(Message):
     site: str
     stream: str
     session: int
-    seq: int = Field(description="The frame in which the track was first (started) or last (ended) seen")
+    seq: int = Field(description="The frame in which it happened")
     pts: float
     captured_at: datetime = Field(description="When that frame was taken")
     clock: Clock = KNOWN_BY
@@ -134,7 +137,18 @@ class TrackEvent(Message):
     frame: Size
     started_at: datetime
     frames: int = Field(description="Frames the track was seen in")
-    reason: EndReason | None = Field(None, description="Why the track ended")
+    reason: EndReason | None = Field(None, description="Why the track ended, and with it its stay in a zone")
+    zone: str | None = Field(None, exclude_if=_ABSENT, description="Name of the zone")
+    line: str | None = Field(None, exclude_if=_ABSENT, description="Name of the line")
+    direction: Literal["left", "right"] | None = Field(
+        None,
+        exclude_if=_ABSENT,
+        description="The side the track went to, looking from the line's start to its end",
+    )
+    duration_s: float | None = Field(
+        None, exclude_if=_ABSENT, description="Seconds of media time in the zone: so far, or in all when it was left"
+    )
+    count: int | None = Field(None, exclude_if=_ABSENT, description="Objects in the zone after this event")
     model: Model
     config_rev: str
 
@@ -194,6 +208,15 @@ def _details(detections: Detections, row: int) -> dict[str, Any]:
 
 def _score(value: float) -> float:
     return round(min(max(value, 0.0), 1.0), 4)
+
+
+def _of_rule(event: Event) -> dict[str, Any]:
+    """What only events of zones and lines have."""
+    if event.place is None:
+        return {}
+    place = "line" if event.type is EventType.LINE_CROSSED else "zone"
+    duration_s = None if event.duration_s is None else round(event.duration_s, 3)
+    return {place: event.place, "direction": event.direction, "duration_s": duration_s, "count": event.count}
 
 
 class Composer:
@@ -280,6 +303,7 @@ class Composer:
             started_at=when(event.started_at),
             frames=event.frames,
             reason=event.reason,
+            **_of_rule(event),
             model=self._model,
             config_rev=self._config_rev,
         )

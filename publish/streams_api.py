@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from publish.admin import RefusedError, StreamAdmin
+from publish.problem import problem
 
 STATUS = {"streams.unknown": 404, "streams.exists": 409, "streams.fixed": 409}
 REFUSED = 422
@@ -21,12 +22,6 @@ class NewStream(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     id: str = Field(description="Lower-case letters, digits, - and _")
-
-
-def problem(status: int, code: str, detail: str, **more: Any) -> JSONResponse:
-    """RFC 9457 problem details."""
-    body = {"type": "about:blank", "status": status, "code": code, "detail": detail, **more}
-    return JSONResponse(body, status, media_type="application/problem+json")
 
 
 def add_streams_api(app: FastAPI, admin: StreamAdmin) -> None:

@@ -11,6 +11,11 @@ from ingest.frame import Clock
 class EventType(StrEnum):
     TRACK_STARTED = "track.started"
     TRACK_ENDED = "track.ended"
+    ZONE_ENTERED = "zone.entered"
+    ZONE_LEFT = "zone.left"
+    ZONE_DWELL = "zone.dwell"
+    ZONE_CROWDED = "zone.crowded"
+    LINE_CROSSED = "line.crossed"
 
 
 class EndReason(StrEnum):
@@ -34,6 +39,11 @@ class Event:
         confidence: highest score of the track so far.
         class_id: the class it was seen as most often.
         frames: frames it was seen in.
+        place: name of the zone or line, for events of one.
+        number: +1 for each event of this type, of this track at this place.
+        direction: the side to which a line was crossed, seen from its start: `left` or `right`.
+        duration_s: how long the track has been in the zone, or had been when it left.
+        count: objects in the zone after the event.
     """
 
     type: EventType
@@ -53,11 +63,17 @@ class Event:
     started_at: int
     frames: int
     reason: EndReason | None = None
+    place: str | None = None
+    number: int = 1
+    direction: str | None = None
+    duration_s: float | None = None
+    count: int | None = None
 
     @property
     def event_id(self) -> str:
         """The same for every attempt to publish this event, different for every other event of its site."""
-        return f"{self.stream}-{self.session}-{self.track_id}-{self.type.value}"
+        place = f"-{self.place}-{self.number}" if self.place else ""
+        return f"{self.stream}-{self.session}-{self.track_id}-{self.type.value}{place}"
 
     @property
     def track_uid(self) -> str:

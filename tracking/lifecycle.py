@@ -1,26 +1,19 @@
-"""When a track starts and when it has ended: every start has exactly one end."""
+"""When a track starts and when it has ended, and what it does in between: every start has exactly one end."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from ingest.frame import Clock, Frame
+from ingest.frame import Frame
 from tracking.events import EndReason, Event, EventType
+from tracking.rules.config import LineConfig, ZoneConfig
+from tracking.rules.happening import Happening, Moment, Sighting
+from tracking.rules.rules import Rules
 from tracking.tracks import Tracks
 
-
-class _Moment(NamedTuple):
-    """A frame without its picture, which must not be kept."""
-
-    seq: int
-    pts_ns: int
-    captured_at: int
-    clock: Clock
-    uncertainty_ns: int | None
-    width: int
-    height: int
+Box = tuple[float, float, float, float]
 
 
 @dataclass(slots=True)
@@ -28,75 +21,110 @@ class _Life:
     """A track so far: where and when it was last seen."""
 
     started_at: int
-    last: _Moment
-    box: list[float] = field(default_factory=list)
+    last: Sighting
     confidence: float = 0.0
     frames: int = 0
     classes: Counter[int] = field(default_factory=Counter)
 
 
 class Lifecycle:
-    """Follows the tracks of one session of one stream."""
+    """Follows the tracks of one session of one stream, and applies the stream's rules to them."""
 
-    def __init__(self, stream: str, session: int, lost_after_s: float) -> None:
+    def __init__(
+        self,
+        stream: str,
+        session: int,
+        lost_after_s: float,
+        names: Sequence[str],
+        zones: Mapping[str, ZoneConfig],
+        lines: Mapping[str, LineConfig],
+    ) -> None:
+        """`names` are the model's classes, by id."""
         self._stream = stream
         self._session = session
         self._lost_after_ns = round(lost_after_s * 1e9)
+        self._names = names
         self._alive: dict[int, _Life] = {}
+        self.rules = Rules(zones, lines, self._class_of)
 
     def __len__(self) -> int:
         return len(self._alive)
 
     def update(self, frame: Frame, tracks: Tracks) -> list[Event]:
-        """The starts and ends that this frame brings; a track has ended when unseen for longer than `lost_after_s`."""
+        """What this frame brings; a track has ended when unseen for longer than `lost_after_s`.
+
+        A track's start comes before all else that is told of it, and its end after.
+        """
         events = []
-        now = _Moment(
+        now = Moment(
             frame.seq, frame.pts_ns, frame.captured_at, frame.clock, frame.uncertainty_ns, frame.width, frame.height
         )
-        columns = (tracks.track_ids, tracks.boxes, tracks.scores, tracks.class_ids)
-        for track_id, box, score, class_id in zip(*(column.tolist() for column in columns), strict=True):
+        boxes: list[Box] = [(x1, y1, x2, y2) for x1, y1, x2, y2 in tracks.boxes.tolist()]
+        columns = (tracks.track_ids.tolist(), boxes, tracks.scores.tolist(), tracks.class_ids.tolist())
+        for track_id, box, score, class_id in zip(*columns, strict=True):
             life = self._alive.get(track_id)
             is_new = life is None
             if life is None:
-                life = self._alive[track_id] = _Life(frame.captured_at, now)
-            life.last, life.box = now, box
+                life = self._alive[track_id] = _Life(frame.captured_at, Sighting(now, box))
+            life.last = Sighting(now, box)
             life.confidence = max(life.confidence, score)
             life.frames += 1
             life.classes[class_id] += 1
             if is_new:
                 events.append(self._event(EventType.TRACK_STARTED, track_id, life))
+        events += [self._told(happening) for happening in self.rules.update(now, tracks, boxes)]
         for track_id, life in list(self._alive.items()):
-            if frame.pts_ns - life.last.pts_ns > self._lost_after_ns:
-                events.append(self._event(EventType.TRACK_ENDED, track_id, life, EndReason.LOST))
-                del self._alive[track_id]
+            if frame.pts_ns - life.last.at.pts_ns > self._lost_after_ns:
+                events += self._end(track_id, life, EndReason.LOST)
         return events
 
     def finish(self) -> list[Event]:
         """Ends what is still alive: the session is over."""
-        events = [
-            self._event(EventType.TRACK_ENDED, track_id, life, EndReason.SESSION_ENDED)
-            for track_id, life in self._alive.items()
-        ]
-        self._alive.clear()
+        lives = list(self._alive.items())
+        return [event for track_id, life in lives for event in self._end(track_id, life, EndReason.SESSION_ENDED)]
+
+    def _end(self, track_id: int, life: _Life, reason: EndReason) -> list[Event]:
+        events = [self._told(happening) for happening in self.rules.ended(track_id, life.last, reason)]
+        events.append(self._event(EventType.TRACK_ENDED, track_id, life, reason))
+        del self._alive[track_id]
         return events
 
-    def _event(self, kind: EventType, track_id: int, life: _Life, reason: EndReason | None = None) -> Event:
+    def _class_of(self, track_id: int) -> str:
+        return self._names[self._alive[track_id].classes.most_common(1)[0][0]]
+
+    def _told(self, told: Happening) -> Event:
+        return self._event(told.type, told.track_id, self._alive[told.track_id], told.reason, told)
+
+    def _event(
+        self,
+        kind: EventType,
+        track_id: int,
+        life: _Life,
+        reason: EndReason | None = None,
+        told: Happening | None = None,
+    ) -> Event:
+        seen = told.seen if told is not None else life.last
         return Event(
             type=kind,
             stream=self._stream,
             session=self._session,
-            seq=life.last.seq,
-            pts_ns=life.last.pts_ns,
-            captured_at=life.last.captured_at,
-            clock=life.last.clock,
-            uncertainty_ns=life.last.uncertainty_ns,
+            seq=seen.at.seq,
+            pts_ns=seen.at.pts_ns,
+            captured_at=seen.at.captured_at,
+            clock=seen.at.clock,
+            uncertainty_ns=seen.at.uncertainty_ns,
             track_id=track_id,
             class_id=life.classes.most_common(1)[0][0],
             confidence=life.confidence,
-            box=(life.box[0], life.box[1], life.box[2], life.box[3]),
-            frame_width=life.last.width,
-            frame_height=life.last.height,
+            box=seen.box,
+            frame_width=seen.at.width,
+            frame_height=seen.at.height,
             started_at=life.started_at,
             frames=life.frames,
             reason=reason,
+            place=told.place if told is not None else None,
+            number=told.number if told is not None else 1,
+            direction=told.direction if told is not None else None,
+            duration_s=told.duration_s if told is not None else None,
+            count=told.count if told is not None else None,
         )

@@ -31,6 +31,8 @@ def probe(config: VigilConfig) -> list[Probe]:
 
 def _probe(name: str, config: StreamConfig) -> Probe:
     began = time.monotonic()
+    if config.scheme == "whip":
+        return Probe(name, True, 0.0, description="waits for publishers while `vigil run` serves it")
     try:
         with open_source(config) as source:
             frame = next(iter(source.frames()), None)

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from vigil.asking import ASK_S, Questions
 from vigil.control import Control, Order
 
 log = structlog.get_logger()
@@ -45,6 +46,7 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
         self._control: Control | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._questions = Questions(name)
 
     @property
     def pid(self) -> int:
@@ -86,6 +88,15 @@ class Child:
         with contextlib.suppress(OSError):
             self._control.send(kind, fds, **data)
 
+    async def ask(self, question: str, timeout_s: float = ASK_S, **data: Any) -> dict[str, Any]:
+        """What the child answers.
+
+        Raises:
+            UnansweredError: it is gone, or did not answer in time.
+            RefusedError: its answer is no.
+        """
+        return await self._questions.ask(self.send, question, timeout_s, **data)
+
     def kill(self) -> None:
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
@@ -112,6 +123,9 @@ class Child:
                     self.ready.set()
                 elif order.kind == "failed":
                     self.failure = order.data["message"]
+                elif order.kind == "answer":
+                    self._questions.answered(order)
+                    continue
                 self._on_order(self, order)
         except EOFError:
             asyncio.get_running_loop().remove_reader(self._control.link)
@@ -124,6 +138,7 @@ class Child:
         asyncio.get_running_loop().remove_reader(self._control.link)
         self._control.close()
         self.ended.set()
+        self._questions.abandon()
 
     async def _read_output(self) -> None:
         """Its log lines keep their fields; whatever libraries print becomes a log line too."""

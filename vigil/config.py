@@ -16,8 +16,10 @@ from inference.config import DetectorConfig
 from inference.runtimes.triton_model import is_triton
 from ingest.config import SourceConfig
 from ingest.redact import redact
+from ingest.webrtc.config import WebRtcConfig
 from publish.config import STREAM_ID, HttpConfig, LogConfig, NatsConfig
 from tracking.config import TrackerConfig
+from tracking.rules.config import LineConfig, ZoneConfig
 from vigil.document import ConfigError, Document, Place, Problem, dotted
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -33,6 +35,12 @@ class StreamConfig(SourceConfig):
     )
     detector: str | None = Field(
         None, description="Which of `detectors` analyses this stream; default: the one in `detector`."
+    )
+    zones: dict[StreamId, ZoneConfig] = Field(
+        default_factory=dict, description="Areas of the picture by name: who enters, stays in and leaves them."
+    )
+    lines: dict[StreamId, LineConfig] = Field(
+        default_factory=dict, description="Lines across the picture by name: who crosses them, and to which side."
     )
     weight: float = Field(
         1.0, gt=0, le=100, description="Share of the detector when it cannot serve all: twice the weight, twice the "
@@ -70,6 +78,7 @@ class VigilConfig(BaseModel):
     tracker: TrackerConfig = Field(default_factory=lambda: TrackerConfig())
     workers: WorkersConfig = Field(default_factory=lambda: WorkersConfig())
     http: HttpConfig = Field(default_factory=lambda: HttpConfig())
+    webrtc: WebRtcConfig = Field(default_factory=lambda: WebRtcConfig())
     log: LogConfig = Field(default_factory=lambda: LogConfig())
     streams: dict[StreamId, StreamConfig] = Field(
         description="The cameras by id; ids are subject tokens, metric labels and URL parts."
@@ -274,7 +283,7 @@ def _model_at(path: Place) -> type[BaseModel] | None:
     for index, part in enumerate(path):
         if index == 1 and path[0] in ("streams", "detectors"):
             model = StreamConfig if path[0] == "streams" else DetectorConfig
-        elif part not in ("streams", "detectors") and path[index - 1] != "privacy_masks":  # after it comes a name
+        elif part not in ("streams", "detectors") and not isinstance(part, int) and path[index - 1] != "privacy_masks":
             model = next((c for c in _models(model, str(part))), None) if model else None
     return model
 

@@ -206,4 +206,4 @@ def shown(value: Any) -> str:
 
 
 def _is_secret(path: Place) -> bool:
-    return any(part in ("token", "password") for part in path)
+    return any(part in ("token", "password", "credential") for part in path)

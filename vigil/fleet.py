@@ -186,6 +186,14 @@ class Fleet:
     def _told(self, order: StreamOrder) -> StreamOrder:
         return order.model_copy(update={"last_session": self._last_sessions.get(order.name, 0)})
 
+    def worker_of(self, stream: str) -> Child | None:
+        """The started worker that serves a stream, and is not about to let go of it."""
+        for shard in self.shards:
+            for seat in shard.seats.values():
+                if seat.order.name == stream and not seat.leaving:
+                    return shard.child if shard.child is not None and shard.child.ready.is_set() else None
+        return None
+
     # -- workers come and go
 
     def _new_shard(self, place: DetectorPlace, alone: bool = False) -> Shard:

@@ -27,6 +27,7 @@ from ingest.ring import FreeSlots, Ring
 from ingest.sampling import Sampler
 from ingest.shrink import Shrinker
 from ingest.sources import Source, open_source
+from ingest.sources.whip import Handover, WhipSource
 from vigil.link import DetectorLink
 from vigil.orders import StreamOrder
 from vigil.services import Services
@@ -100,7 +101,15 @@ class StreamReader:
             hangs on the camera's next packet.
     """
 
-    def __init__(self, order: StreamOrder, number: int, ledger: Ledger, slots: FreeSlots, services: Services) -> None:
+    def __init__(
+        self,
+        order: StreamOrder,
+        number: int,
+        ledger: Ledger,
+        slots: FreeSlots,
+        services: Services,
+        handover: Handover | None = None,
+    ) -> None:
         self._stream = order.name
         self._number = number
         self._config = order.source
@@ -108,6 +117,7 @@ class StreamReader:
         self._ledger = ledger
         self._slots = slots
         self._services = services
+        self._handover = handover
         self._session = order.last_session
         self._calls = Calls(services.activity, number)
         self._frozen = FrozenPicture(order.source.frozen_timeout)
@@ -125,8 +135,10 @@ class StreamReader:
         """Reads until told to stop, reconnecting as often as it takes; returns at the end of a file."""
         self._listener = listener
         backoff = Backoff()
+        connecting = StateChange(StreamState.CONNECTING)
         while not stop.is_set():
-            self._tell(StateChange(StreamState.CONNECTING))
+            self._tell(connecting)
+            connecting = StateChange(StreamState.CONNECTING)
             self._live_since: float | None = None
             try:
                 self._read_session(stop)
@@ -145,6 +157,10 @@ class StreamReader:
             if self._config.ends:
                 self._tell(StateChange(StreamState.FAILED, reason=failure.reason, detail=failure.detail))
                 return
+            if self._handover is not None and failure.reason is Reason.LOST:
+                # The next publisher is waited for, not tried: there is nothing to spare by doing so later.
+                connecting = StateChange(StreamState.CONNECTING, reason=failure.reason, detail=failure.detail)
+                continue
             live_s = time.monotonic() - self._live_since if self._live_since is not None else 0.0
             delay = backoff.failed(failure.reason, live_s)
             self._tell(
@@ -157,7 +173,10 @@ class StreamReader:
         self._services.call(self._listener.state_changed, change)
 
     def _read_session(self, stop: Event) -> None:
-        with open_source(self._config, self._gpu(), self._calls) as source:
+        opening = open_source(self._config, self._gpu(), self._calls)
+        if isinstance(opening, WhipSource):
+            opening.handover = self._handover
+        with opening as source:
             seq = 0
             self._counted = {"broken": 0, "skipped": 0}
             try:

@@ -22,18 +22,21 @@ from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
 
 from inference.model import ModelInfo
 from ingest.errors import VigilError
 from ingest.metrics import IngestMetrics
 from ingest.reconnect import StreamState
 from ingest.redact import redact
+from ingest.webrtc.config import WebRtcConfig
 from publish import control, http
 from publish.metrics import MergedMetrics, PublishMetrics, forget_stream, snapshot
 from publish.publisher import Publisher
 from publish.schema import Composer
 from publish.subjects import Subjects
 from vigil import __version__, logging
+from vigil.asking import UnansweredError
 from vigil.changes import Changes
 from vigil.child import Child
 from vigil.config import VigilConfig
@@ -57,7 +60,7 @@ START_SILENCE_S = 180.0
 PUBLISH_STOP_S = 1.0
 CONTROL_POLL_S = 0.1
 # What can change while the service runs.
-CHANGEABLE = ("streams", "tracker", "detector", "detectors", "log")
+CHANGEABLE = ("streams", "tracker", "detector", "detectors", "webrtc", "log")
 
 
 class StartError(VigilError):
@@ -131,6 +134,31 @@ class Service:
             }
             for name, view in self.streams.items()
         ]
+
+    def whip_token(self, stream: str) -> SecretStr | None:
+        """The token that the stream's publishers send, if it has one of its own.
+
+        Raises:
+            KeyError: there is no such stream, or nobody can publish to it.
+        """
+        config = self.config.streams[stream]
+        if config.scheme != "whip":
+            raise KeyError(stream)
+        return config.token
+
+    def webrtc(self) -> WebRtcConfig:
+        return self.config.webrtc
+
+    async def ask(self, stream: str, question: str, **data: Any) -> dict[str, Any]:
+        """What the worker that has the stream answers.
+
+        Raises:
+            UnansweredError, RefusedError
+        """
+        worker = self._fleet.worker_of(stream)
+        if worker is None:
+            raise UnansweredError(f"no worker has stream {stream!r} at present")
+        return await worker.ask(question, stream=stream, **data)
 
     def models(self) -> list[ModelInfo]:
         """The models that are loaded."""

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections import Counter
+from functools import partial
+from typing import Any
 
 import structlog
 
 from inference.channel import Answer, Outcome
 from inference.detections import Detections
 from inference.model import ModelInfo
-from ingest.errors import Reason
+from ingest.errors import Reason, VigilError
 from ingest.ledger import Fate, FrameLedger
 from ingest.reconnect import StreamState
 from ingest.ring import FreeSlots
+from ingest.sources.whip import Handover
+from ingest.webrtc.desk import Desk
+from ingest.webrtc.encoded import DecoderWatch
 from publish.schema import Composer
 from tracking.events import Event
 from tracking.lifecycle import Lifecycle
@@ -32,6 +38,18 @@ FATES = {
 }
 
 
+class NotReadingError(VigilError):
+    """The stream has not started, or stops."""
+
+    code = "stream.not_reading"
+
+
+class UnknownQuestionError(VigilError):
+    """Nothing in this stream answers that."""
+
+    code = "stream.unknown_question"
+
+
 class Stream:
     """Owns a stream's ledger, ring slots, tracker and reader thread."""
 
@@ -41,10 +59,19 @@ class Stream:
         self._config_rev = order.config_rev
         self.ledger: Ledger = FrameLedger()
         self._tracker_config = order.tracker
+        self._zones, self._lines = order.source.zones, order.source.lines
         self._slots = FreeSlots(slots)
         self._services = services
-        self._reader = StreamReader(order, number, self.ledger, self._slots, services)
+        publishers = order.source.scheme == "whip"
+        self._handover = Handover(partial(self.ledger.count, Fate.DROPPED_STALE)) if publishers else None
+        self._desk = (
+            Desk(order.name, order.source, self._handover, DecoderWatch(services.activity, number))
+            if self._handover
+            else None
+        )
+        self._reader = StreamReader(order, number, self.ledger, self._slots, services, self._handover)
         self._stop = threading.Event()
+        self._closing: asyncio.Future[None] | None = None
         self._thread: threading.Thread | None = None
         self._told = StateChange(StreamState.CONNECTING)
         self._live = self._told
@@ -58,6 +85,7 @@ class Stream:
         self._track_seconds, self._publish_seconds = metrics.stage.labels("track"), metrics.stage.labels("publish")
         self._end_to_end_seconds = metrics.publish.end_to_end.labels(order.name)
         self._tracks_active = metrics.tracking.active.labels(order.name)
+        self._zone_objects, self._line_crossings = metrics.tracking.zone_objects, metrics.tracking.line_crossings
 
     # -- the reader thread
 
@@ -69,6 +97,9 @@ class Stream:
         """
         self._described = model, confidence
         self._compose()
+        for name, rule in [*self._zones.items(), *self._lines.items()]:
+            if strange := sorted(set(rule.classes or ()) - set(model.names)):
+                log.warning("the model has no such class", stream=self.name, rule=name, classes=strange)
         if self._thread is None:
             self._thread = threading.Thread(target=self._read, name=f"read {self.name}", daemon=True)
             self._thread.start()
@@ -90,6 +121,9 @@ class Stream:
     def stop(self) -> None:
         """Asks the reader to end; a blocked FFmpeg call may keep it for up to the read time-out."""
         self._stop.set()
+        if self._handover is not None and self._desk is not None:
+            self._handover.close()
+            self._closing = asyncio.ensure_future(self._desk.close())
 
     @property
     def reading(self) -> bool:
@@ -104,6 +138,25 @@ class Stream:
         self.drain()
         self._end_session()
         self._finished = True
+
+    # -- what the supervisor asks
+
+    async def answer(self, question: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """Answers a question about this stream.
+
+        Raises:
+            VigilError: the answer is no.
+        """
+        if not self.reading:
+            raise NotReadingError(f"stream {self.name!r} is not read yet")
+        match question, self._desk:
+            case "whip.offer", Desk() as desk:
+                return await desk.offer(**asked)
+            case "whip.trickle", Desk() as desk:
+                return await desk.trickle(**asked)
+            case "whip.end", Desk() as desk:
+                return await desk.end(**asked)
+        raise UnknownQuestionError(f"stream {self.name!r} cannot be asked {question!r}")
 
     # -- what the reader tells
 
@@ -166,7 +219,11 @@ class Stream:
             match item:
                 case SessionStart():
                     self._tracker = new_tracker(self._tracker_config, item.frame_rate)
-                    self._lifecycle = Lifecycle(self.name, item.session, self._tracker_config.lost_after)
+                    assert self._described is not None, "the reader starts after the model is known"
+                    self._lifecycle = Lifecycle(
+                        self.name, item.session, self._tracker_config.lost_after, self._described[0].names,
+                        self._zones, self._lines,
+                    )  # fmt: skip
                 case SessionEnd():
                     self._end_session()
                 case Departed() if answer is not None and answer.outcome is Outcome.ANALYSED:
@@ -184,6 +241,8 @@ class Stream:
         result = self._composer.frame_result(frame, detections, tracks, now_ns)
         self._services.publisher.frame_result(result)
         self._publish(events)
+        for zone in self._lifecycle.rules.zones:
+            self._zone_objects.labels(self.name, zone.name).set(len(zone))
         self._end_to_end_seconds.observe((now_ns - frame.arrival_ns) / 1e9)
         self._publish_seconds.observe((time.monotonic_ns() - now_ns) / 1e9)
         detections_total = self._services.metrics.publish.detections
@@ -198,5 +257,8 @@ class Stream:
     def _publish(self, events: list[Event]) -> None:
         assert self._composer is not None and self._lifecycle is not None
         for event in events:
-            self._services.publisher.event(self._composer.event(event))
+            told = self._composer.event(event)
+            self._services.publisher.event(told)
+            if told.line is not None and told.direction is not None:
+                self._line_crossings.labels(self.name, told.line, told.direction, told.class_name).inc()
         self._tracks_active.set(len(self._lifecycle))

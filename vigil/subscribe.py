@@ -94,7 +94,16 @@ async def ignore(error: Exception) -> None:
 
 def event_line(event: TrackEvent) -> str:
     """One event for people, within 80 columns: `12:00:01 gate  track.ended  person 7 (0.91)  4.2 s, lost`."""
-    life = (event.captured_at - event.started_at).total_seconds()
-    ended = f"  {life:.1f} s, {event.reason.value}" if event.reason else ""
     who = f"{event.class_name} {event.track_id} ({event.confidence:.2f})"
-    return f"{event.captured_at.astimezone():%H:%M:%S} {event.stream:<10} {event.type.value:<14} {who:<22}{ended}"
+    told = f"{event.captured_at.astimezone():%H:%M:%S} {event.stream:<10} {event.type.value:<14} {who:<22}  "
+    return (told + _about(event)).rstrip()
+
+
+def _about(event: TrackEvent) -> str:
+    if event.line is not None:
+        return f"{event.line} to the {event.direction}"
+    if event.zone is not None:
+        stay = "" if event.duration_s is None else f", {event.duration_s:.1f} s"
+        return f"{event.zone}{stay}, {event.count} there"
+    life_s = (event.captured_at - event.started_at).total_seconds()
+    return f"{life_s:.1f} s, {event.reason.value}" if event.reason else ""

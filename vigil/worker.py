@@ -5,6 +5,8 @@
 | `Worker.run`        | the main thread's asyncio loop             | on `stop`, or when the supervisor is gone |
 | `StreamReader.run`  | one daemon thread per stream               | on stop, or at a file's end |
 | `Publisher`         | tasks in the loop                          | with the loop               |
+| WHIP publishers     | tasks in the loop, one each, and a thread of aiortc's each, which decodes | with the publisher |
+| answers to questions | tasks in the loop                         | when answered               |
 
 Everything but reading happens in the loop. The process is started with its imports done and waits to be told its
 streams, so that one in reserve can take over from a dead one at once.
@@ -36,13 +38,15 @@ from ingest.ring import Ring
 from publish.metrics import snapshot
 from publish.publisher import Publisher
 from tracking.config import TrackerConfig
+from tracking.rules import geometry
 from tracking.trackers import new_tracker
 from vigil import logging
+from vigil.asking import answer
 from vigil.control import Control, Order
 from vigil.link import DetectorLink
 from vigil.orders import StreamOrder, WorkerOrder
 from vigil.services import Services, WorkerMetrics
-from vigil.stream import Stream
+from vigil.stream import NotReadingError, Stream
 
 log = structlog.get_logger()
 
@@ -66,6 +70,7 @@ class Worker:
         self._metrics = WorkerMetrics()
         self._publisher: Publisher | None = None
         self._stopping = asyncio.Event()
+        self._answering: set[asyncio.Task[None]] = set()
         self._confidence = 0.0
         self._services: Services | None = None
         self._capacity = self._slots_per_stream = 0
@@ -75,7 +80,11 @@ class Worker:
         loop.add_reader(self._control.link, self._read_control)
         self._control.send("ready")
         beat = asyncio.create_task(self._beat(), name="beat")
-        await self._stopping.wait()
+        stopping = asyncio.create_task(self._stopping.wait(), name="stopping")
+        await asyncio.wait([beat, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if beat.done():
+            log.error("worker fails", error=repr(beat.exception()))
+            os._exit(1)
         await self._stop()
         beat.cancel()
 
@@ -103,8 +112,20 @@ class Worker:
             case "detector":
                 self._confidence = order.data["confidence"]
                 self._attach(socket.socket(fileno=order.fds[0]), ModelInfo.from_json(order.data["model"]))
+            case "ask":
+                task = asyncio.create_task(answer(self._control, order, self._answer), name=order.data["question"])
+                self._answering.add(task)
+                task.add_done_callback(self._answering.discard)
             case "stop":
                 self._stopping.set()
+
+    async def _answer(self, question: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """Every question is about a stream."""
+        name = asked.pop("stream")
+        stream = next((stream for stream in self._streams.values() if stream.name == name), None)
+        if stream is None:
+            raise NotReadingError(f"stream {name!r} is not here")
+        return await stream.answer(question, asked)
 
     def _assign(self, order: WorkerOrder, activity_fd: int) -> None:
         self._publisher = Publisher(order.nats, order.nats_url, order.site, self._metrics.publish)
@@ -262,6 +283,7 @@ def _warm_up() -> None:
     shrink.warm_up()
     privacy.warm_up()
     masks.warm_up()
+    geometry.warm_up()
     tracker = new_tracker(TrackerConfig(), 25.0)
     for count in (1, 2):  # rows as they come from a detector: one is another type of array than several
         rows = np.frombuffer(np.tile(np.array([0, 0, 9, 9, 1, 0], np.float32), count).tobytes(), np.float32)

@@ -24,6 +24,7 @@ SCHEMES = {
     "https": "ingest.sources.http:HttpSource",
     "udp": "ingest.sources.udp:UdpSource",
     "scene": "ingest.sources.scene:SceneSource",
+    "whip": "ingest.sources.whip:WhipSource",
 }
 FOLDER = "ingest.sources.folder:FolderSource"
 

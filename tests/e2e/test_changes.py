@@ -25,8 +25,11 @@ HARMFUL = Path(__file__).parent / "harmful"
 def two_cameras(
     run_service: Callable[..., Running], subscribe: Callable[[Running], Inbox], street: Path
 ) -> tuple[Running, Inbox, dict[str, Any]]:
-    """Cameras `a` and `b` in one worker, both delivering, and what a camera's settings look like."""
-    camera = {"url": str(street), "loop": True}
+    """Cameras `a` and `b` in one worker, both delivering, and what a camera's settings look like.
+
+    They wait for a busy machine instead of losing frames, so that every lost frame is one that a change has cost.
+    """
+    camera = {"url": str(street), "loop": True, "on_full": "block"}
     service = run_service({"streams": {"a": camera, "b": camera}}, env={"PYTHONPATH": str(HARMFUL)})
     inbox = subscribe(service)
     wait_for("results of both", lambda: len(inbox.of("a")) > 5 and len(inbox.of("b")) > 5)
@@ -186,3 +189,17 @@ def test_a_camera_that_crashes_its_worker_is_kept_apart_and_its_neighbours_move_
     assert len(sessions(inbox, "a")) == len(sessions(inbox, "b")) == 2
     assert [s["state"] for s in inbox.status if s["stream"] == "bad"][-1] == "failed"
     assert 'vigil_stream_state{state="failed",stream="bad"} 1.0' in service.get("/metrics")
+
+
+def test_a_camera_that_hangs_moves_to_a_worker_of_its_own_and_its_neighbours_notice_nothing(
+    two_cameras: tuple[Running, Inbox, dict[str, Any]],
+) -> None:
+    service, inbox, _ = two_cameras
+    hanging = {"id": "stuck", "url": "hang://x", "read_timeout": 0.5, "connect_timeout": 0.5}
+    assert call(service, "POST", "/api/v1/streams?keep=false", hanging)[0] == 201
+    wait_for("it is kept apart", lambda: "it is kept apart" in service.log.read_text())
+    assert service.streams()["stuck"]["reason"] == "hung"
+    wait_for("it waits, as it hangs there too", lambda: service.streams()["stuck"]["state"] == "failed", 60)
+    seen = len(inbox.of("a")), len(inbox.of("b"))
+    wait_for("the neighbours go on", lambda: len(inbox.of("a")) > seen[0] + 10 and len(inbox.of("b")) > seen[1] + 10)
+    assert undisturbed(inbox, "a") and undisturbed(inbox, "b")

@@ -23,6 +23,7 @@ IMAGE = av.VideoFrame(64, 48, "yuv420p")
 EPOCH_NS = 1_700_000_000 * NS
 MS = 1_000_000
 LOST_AFTER_S = 0.5
+NAMES = ("person", "car", "dog")
 LOST_AFTER_NS = 500 * MS
 
 
@@ -42,7 +43,7 @@ def tracks(*ids: int, score: float = 0.5, class_id: int = 0, x: float = 0.0) -> 
 
 
 def lifecycle() -> Lifecycle:
-    return Lifecycle("gate", 7, LOST_AFTER_S)
+    return Lifecycle("gate", 7, LOST_AFTER_S, NAMES, {}, {})
 
 
 def told(events: list[Event]) -> list[tuple[str, int, EndReason | None]]:
@@ -141,7 +142,7 @@ def test_a_tracks_name_is_stream_session_and_id() -> None:
 
 def test_sessions_and_streams_do_not_share_event_ids() -> None:
     ids = {
-        Lifecycle(stream, session, 1.0).update(frame(0, 0), tracks(1))[0].event_id
+        Lifecycle(stream, session, 1.0, NAMES, {}, {}).update(frame(0, 0), tracks(1))[0].event_id
         for stream, session in (("a", 1), ("a", 11), ("a-1", 1), ("a-1-1", 1), ("b", 1))
     }
     assert len(ids) == 5

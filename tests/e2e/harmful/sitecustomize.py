@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import ingest.sources
+from ingest.activity import Calls
+from ingest.sources.packets import PacketCounts
 
 
 class _Source:
@@ -19,6 +21,8 @@ class _Source:
     description = "harmful"
     decoder = "cpu"
     fallback: str | None = None
+    calls = Calls()
+    packets = PacketCounts()
 
     def __init__(self, config: Any) -> None:
         del config
@@ -39,6 +43,7 @@ class Crash(_Source):
 
 class Hang(_Source):
     def frames(self) -> Iterator[Any]:
+        self.calls.enter(0.5)
         time.sleep(3600)
         yield from ()
 

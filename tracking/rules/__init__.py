@@ -1,0 +1,1 @@
+"""What a user wants to know about: zones entered and left, lines crossed."""
