@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks.harness import ROOT
 from ingest.config import SourceConfig
 from ingest.device_frame import DeviceFrame, is_on_device
+from ingest.frame import Clock
 from ingest.sources import open_source
 from ingest.sources.nvdec import hold_gpu
 
@@ -97,7 +98,7 @@ class _Stream:
                     begin.wait()
                     continue
                 if fit is not None:
-                    fit(DeviceFrame("bench", 0, 0, 0, 0, 0, image))
+                    fit(DeviceFrame("bench", 0, 0, 0, 0, 0, Clock.ARRIVAL, None, image))
                 if time.monotonic() > ends[0]:
                     return
                 self.frames += 1

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from inference.letterbox import Letterbox
 from inference.runtimes import Runtime, blank_picture, detect_on_device, load_runtime
 from ingest.config import SourceConfig
 from ingest.device_frame import DeviceFrame
+from ingest.frame import Clock
 from ingest.shrink import Shrinker
 from ingest.sources import open_source
 from ingest.sources.nvdec import hold_gpu
@@ -135,10 +137,12 @@ def check_frames(clip: Path, gpu: int) -> dict[str, Any]:
             if source.fallback:
                 raise RuntimeError(source.fallback)
             box, slot = on_host(theirs)
-            frame = DeviceFrame("bench", 0, number, 0, 0, 0, ours)
+            frame = DeviceFrame("bench", 0, number, 0, 0, 0, Clock.ARRIVAL, None, ours)
             out, reference = (torch.empty((box.height, box.width, 3), dtype=torch.uint8, device=device) for _ in "ab")
             letterboxer.apply(frame, box, out)
-            fit_by_torch(*frame.planes(), Colors.of(ours), Samples.of(box, device), box, reference)
+            colors, samples = Colors.of(frame), Samples.of(box, device)
+            frame.shrink_on_device(partial(fit_by_torch, colors=colors, samples=samples, letterbox=box, out=reference),
+                                   reference, box.place)  # fmt: skip
             torch.cuda.synchronize(device)
             exact += bool(torch.equal(out, reference))
             apart = np.abs(out.cpu().numpy().astype(np.int16) - slot)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import av
 import numpy as np
 import structlog
 import torch
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from inference.letterbox import PAD_VALUE, Letterbox
 from ingest.device_frame import DeviceFrame
+from ingest.frame import Frame
 from ingest.shrink import BT601, CHROMA
 
 log = structlog.get_logger()
@@ -41,11 +41,11 @@ class Colors:
     u_blue: int
 
     @classmethod
-    def of(cls, image: av.VideoFrame) -> Colors:
+    def of(cls, frame: Frame) -> Colors:
         """By the frame's own tags; without any, BT.601 in video range, as FFmpeg takes it to be."""
-        red, blue, green_u, green_v = CHROMA.get(image.colorspace, CHROMA[BT601])
+        red, blue, green_u, green_v = CHROMA.get(frame.colorspace, CHROMA[BT601])
         gain, offset = 65536 * 255 // 219, 16 * 8
-        if image.color_range == ColorRange.JPEG:
+        if frame.color_range == ColorRange.JPEG:
             gain, offset = 65536, 0
             red, blue, green_u, green_v = (value * 224 // 255 for value in (red, blue, green_u, green_v))
         return cls(offset, *((value + 4) >> 3 for value in (gain, red, -green_u, -green_v, blue)))
@@ -183,13 +183,15 @@ class DeviceLetterboxer:
             os._exit(1)
 
     def _apply(self, frame: DeviceFrame, letterbox: Letterbox, out: torch.Tensor) -> None:
-        luma, chroma = frame.planes()
         with torch.inference_mode(), torch.cuda.device(self._device), torch.cuda.stream(self._stream):
             samples = self._samples.get(letterbox)
             if samples is None:
                 samples = Samples.of(letterbox, self._device)
                 self._samples = {letterbox: samples}
             self._stream.wait_stream(torch.cuda.default_stream(self._device))
-            self._fit(luma, chroma, Colors.of(frame.image), samples, letterbox, out)
+            frame.shrink_on_device(
+                lambda luma, chroma: self._fit(luma, chroma, Colors.of(frame), samples, letterbox, out),
+                out, letterbox.place,
+            )  # fmt: skip
             self._done.record(self._stream)
         self._done.synchronize()

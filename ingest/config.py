@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator, model_validator
 
 from ingest.addresses import CHECKS
+from ingest.polygon import Polygon
+from ingest.privacy import PrivacyMasks, hides_all
 from ingest.sources import SCHEMES
+
+MaskName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
+
+
+class PrivacyMask(BaseModel):
+    """A part of the picture that nobody may see."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    polygon: Polygon
 
 
 class SourceConfig(BaseModel):
@@ -67,6 +79,12 @@ class SourceConfig(BaseModel):
         "likes.",
     )
 
+    privacy_masks: dict[MaskName, PrivacyMask] = Field(
+        default_factory=dict,
+        description="Parts of the picture that nobody may see, by name: filled before the detector, a preview or a "
+        "recording gets the picture.",
+    )
+
     @field_validator("url")
     @classmethod
     def _known_scheme(cls, url: str) -> str:
@@ -81,6 +99,13 @@ class SourceConfig(BaseModel):
             raise ValueError("write `whip://` and nothing after it: publishers send to /whip/<id of the stream>")
         return url
 
+    @field_validator("privacy_masks")
+    @classmethod
+    def _leave_something(cls, masks: dict[str, PrivacyMask]) -> dict[str, PrivacyMask]:
+        if masks and hides_all([mask.polygon for mask in masks.values()]):
+            raise ValueError("together they hide the whole picture; leave a part of it, or remove the stream")
+        return masks
+
     @model_validator(mode="after")
     def _only_publishers_have_a_token(self) -> SourceConfig:
         if self.token is not None and self.scheme != "whip":
@@ -92,6 +117,12 @@ class SourceConfig(BaseModel):
         if self.scheme == "rtsps" and self.transport == "udp":
             raise ValueError("rtsps protects the pictures over TCP only; remove `transport: udp`")
         return self
+
+    @property
+    def masks(self) -> PrivacyMasks | None:
+        """What fills the privacy masks, if there are any; a new one each time, for one reader."""
+        polygons = [mask.polygon for mask in self.privacy_masks.values()]
+        return PrivacyMasks(polygons) if polygons else None
 
     @property
     def is_file(self) -> bool:

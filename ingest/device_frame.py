@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import av
 from av.video.plane import VideoPlane
-from numpy.typing import NDArray
 
 from ingest.frame import Frame
-from ingest.shrink import BT601, CHROMA
 
 if TYPE_CHECKING:
     import torch
@@ -19,28 +18,34 @@ if TYPE_CHECKING:
 FORMATS = ("nv12", "p010le", "p016le")
 
 
+Place = tuple[int, int, int, int]
+# Luma [height, width] and chroma [height // 2, width // 2, 2] (U, V), uint8 or uint16.
+Fit = Callable[["torch.Tensor", "torch.Tensor"], None]
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceFrame(Frame):
-    """A `Frame` with an `image` in GPU memory, which stays there for as long as the frame or one of its planes does."""
+    """A `Frame` with a picture in GPU memory, which stays there for as long as the frame or one of its planes does."""
 
-    _host: list[NDArray[Any]] = field(default_factory=list, init=False, repr=False, compare=False)
+    def shrink_on_device(self, fit: Fit, slot: torch.Tensor, place: Place) -> None:
+        """Has `fit` put the picture into a part of `slot`, and then fills what the masks hide, on the current stream.
 
-    def planes(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Luma [height, width] and chroma [height // 2, width // 2, 2] (U, V), uint8 or uint16, without a copy.
+        `fit` gets the planes as they lie in memory, for this one purpose: what it writes is masked, what it kept would
+        not be. The decoder writes them on the device's default stream: what reads them on another waits for that one
+        first.
 
-        The decoder writes them on the device's default stream: what reads them on another waits for that one first.
+        Args:
+            fit: writes the picture, from its luma and chroma planes.
+            slot: uint8 [height, width, 3].
+            place: left, top, width and height of the part.
         """
-        luma, chroma = (_tensor(plane) for plane in self.image.planes[:2])
-        return luma, chroma
+        fit(*self._planes())
+        if self._masks is not None:
+            self._masks.fill_on_device((self.width, self.height), slot, place)
 
-    def bgr(self) -> NDArray[Any]:
-        """The picture on the host, uint8 [height, width, 3] BGR, read-only; downloaded once."""
-        if not self._host:
-            space = self.image.colorspace if self.image.colorspace in CHROMA else BT601
-            picture = self.image.reformat(format="bgr24", src_colorspace=space).to_ndarray()
-            picture.flags.writeable = False
-            self._host.append(picture)
-        return self._host[0]
+    def _planes(self) -> tuple[torch.Tensor, torch.Tensor]:
+        luma, chroma = (_tensor(plane) for plane in self._native.planes[:2])
+        return luma, chroma
 
 
 def is_on_device(image: av.VideoFrame) -> bool:

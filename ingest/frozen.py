@@ -62,9 +62,9 @@ class FrozenPicture:
 def _luma(frame: Frame) -> NDArray[np.uint8]:
     """Some lines of the picture's first plane: luma in every format that cameras' decoders give; contiguous."""
     if isinstance(frame, DeviceFrame):
-        lines: NDArray[np.uint8] = frame.planes()[0][::EVERY_LINE].cpu().numpy()
+        lines: NDArray[np.uint8] = frame._planes()[0][::EVERY_LINE].cpu().numpy()
         return np.ascontiguousarray(lines)
-    plane = frame.image.planes[0]
+    plane = frame._native.planes[0]
     memory = np.frombuffer(memoryview(plane), np.uint8)[: plane.height * plane.line_size]
     # The end of a line is padding, which decoders leave as it was.
     return np.ascontiguousarray(memory.reshape(plane.height, plane.line_size)[::EVERY_LINE, : plane.width])

@@ -38,6 +38,17 @@ class IngestMetrics:
         self.decoder = Gauge(
             "vigil_decoder_info", "1 for what decodes a stream.", ["stream", "decoder"], registry=registry
         )
+        self.camera_delay = Gauge(
+            "vigil_camera_delay_seconds",
+            "From when the last frame was taken until it was decoded; of a camera that does not tell its time "
+            "(vigil_camera_clock_info) only what it was later than the quickest.",
+            ["stream"],
+            registry=registry,
+        )
+        self.camera_clock = Gauge(
+            "vigil_camera_clock_info", "1 for what tells when frames were taken.", ["stream", "clock"],
+            registry=registry,
+        )  # fmt: skip
         self.packets = Counter(
             "vigil_packets",
             "Packets of video that became no frame: `broken`, or `skipped` as fewer frames are wanted.",

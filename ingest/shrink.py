@@ -62,15 +62,27 @@ class Shrinker:
                 width, height,
             )  # fmt: skip
             return
-        space = image.colorspace if image.colorspace in CHROMA else BT601
-        whole: Any = self._converter.reformat(image, format="bgr24", src_colorspace=space).to_ndarray()
+        picture: Any = _converted(self._converter, image).to_ndarray()
         out = slot[top : top + height, left : left + width]
-        if whole.shape == out.shape:
-            out[:] = whole
+        if picture.shape == out.shape:
+            out[:] = picture
         elif out.flags.c_contiguous:
-            cv2.resize(whole, (width, height), dst=out, interpolation=cv2.INTER_LINEAR)
+            cv2.resize(picture, (width, height), dst=out, interpolation=cv2.INTER_LINEAR)
         else:
-            out[:] = cv2.resize(whole, (width, height), interpolation=cv2.INTER_LINEAR)
+            out[:] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def whole(image: av.VideoFrame) -> Picture:
+    """A decoded frame at its own size, uint8 [height, width, 3] BGR, contiguous, in memory that is not the frame's."""
+    converted = _converted(VideoReformatter(), image)
+    picture: Any = converted.to_ndarray()
+    own: Picture = picture.copy() if converted is image or not picture.flags.c_contiguous else picture
+    return own
+
+
+def _converted(converter: VideoReformatter, image: av.VideoFrame) -> av.VideoFrame:
+    space = image.colorspace if image.colorspace in CHROMA else BT601
+    return converter.reformat(image, format="bgr24", src_colorspace=space)
 
 
 def warm_up() -> None:

@@ -14,12 +14,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from inference.detections import Detections
 from inference.model import ModelInfo
-from ingest.frame import Frame
+from ingest.frame import Clock, Frame
 from tracking.events import EndReason, Event, EventType
 from tracking.tracks import Tracks
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 
+KNOWN_BY = Field(
+    Clock.ARRIVAL,
+    description="How captured_at is known: by the camera's own clock (`rtcp`), or by when its frames arrive here",
+)
+UNCERTAINTY = Field(
+    None, ge=0, description="Seconds by which captured_at may be wrong; null for files, whose times nobody knows"
+)
 Box = Annotated[
     tuple[float, float, float, float],
     Field(description="x1, y1, x2, y2 in pixels of the source frame, origin top left"),
@@ -94,8 +101,9 @@ class FrameResult(Message):
     session: int = Field(description="The uninterrupted connection; grows with each reconnect and restart")
     seq: int = Field(description="Number of the decoded frame in its session; gaps are dropped or skipped frames")
     pts: float = Field(description="Media time in seconds from the session's first frame")
-    captured_at: datetime
-    clock: Literal["arrival"] = Field("arrival", description="How captured_at is known")
+    captured_at: datetime = Field(description="When the picture was taken, as well as that is known")
+    clock: Clock = KNOWN_BY
+    uncertainty: float | None = UNCERTAINTY
     latency_ms: float = Field(description="From the frame's arrival to this message, in milliseconds")
     frame: Size
     model: Model
@@ -118,7 +126,8 @@ class TrackEvent(Message):
     seq: int = Field(description="The frame in which it happened")
     pts: float
     captured_at: datetime = Field(description="When that frame was taken")
-    clock: Literal["arrival"] = "arrival"
+    clock: Clock = KNOWN_BY
+    uncertainty: float | None = UNCERTAINTY
     track_id: int
     track_uid: str = Field(description="stream/session/track_id: the track's name across streams and restarts")
     class_id: int
@@ -167,6 +176,10 @@ MESSAGES: dict[str, type[Message]] = {"frame": FrameResult, "event": TrackEvent,
 def when(ns: int) -> datetime:
     """UTC time, to the microsecond, of ns since the epoch."""
     return datetime.fromtimestamp(ns // 1000 / 1e6, UTC)
+
+
+def _seconds(ns: int | None) -> float | None:
+    return None if ns is None else round(ns / 1e9, 6)
 
 
 def _box(values: list[float] | tuple[float, ...]) -> tuple[float, float, float, float]:
@@ -247,6 +260,8 @@ class Composer:
             seq=frame.seq,
             pts=frame.pts_ns / 1e9,
             captured_at=when(frame.captured_at),
+            clock=frame.clock,
+            uncertainty=_seconds(frame.uncertainty_ns),
             latency_ms=round((now_ns - frame.arrival_ns) / 1e6, 3),
             frame=Size(width=frame.width, height=frame.height),
             model=self._model,
@@ -276,6 +291,8 @@ class Composer:
             seq=event.seq,
             pts=event.pts_ns / 1e9,
             captured_at=when(event.captured_at),
+            clock=event.clock,
+            uncertainty=_seconds(event.uncertainty_ns),
             track_id=event.track_id,
             track_uid=event.track_uid,
             class_id=event.class_id,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ingest.frame import Clock
+
 
 class EventType(StrEnum):
     TRACK_STARTED = "track.started"
@@ -31,6 +33,8 @@ class Event:
         box: x1, y1, x2, y2 in source-frame pixels, where the track was last seen.
         frame_width, frame_height: the source frame's size, pixels.
         captured_at: ns since the epoch, UTC, of the frame in which it happened.
+        clock: how that is known.
+        uncertainty_ns: by how much it may be wrong; None where nobody knows (files).
         started_at: ns since the epoch, UTC, of the frame in which the track was first seen.
         confidence: highest score of the track so far.
         class_id: the class it was seen as most often.
@@ -48,6 +52,8 @@ class Event:
     seq: int
     pts_ns: int
     captured_at: int
+    clock: Clock
+    uncertainty_ns: int | None
     track_id: int
     class_id: int
     confidence: float

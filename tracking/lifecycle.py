@@ -56,7 +56,9 @@ class Lifecycle:
         A track's start comes before all else that is told of it, and its end after.
         """
         events = []
-        now = Moment(frame.seq, frame.pts_ns, frame.captured_at, frame.width, frame.height)
+        now = Moment(
+            frame.seq, frame.pts_ns, frame.captured_at, frame.clock, frame.uncertainty_ns, frame.width, frame.height
+        )
         boxes: list[Box] = [(x1, y1, x2, y2) for x1, y1, x2, y2 in tracks.boxes.tolist()]
         columns = (tracks.track_ids.tolist(), boxes, tracks.scores.tolist(), tracks.class_ids.tolist())
         for track_id, box, score, class_id in zip(*columns, strict=True):
@@ -109,6 +111,8 @@ class Lifecycle:
             seq=seen.at.seq,
             pts_ns=seen.at.pts_ns,
             captured_at=seen.at.captured_at,
+            clock=seen.at.clock,
+            uncertainty_ns=seen.at.uncertainty_ns,
             track_id=track_id,
             class_id=life.classes.most_common(1)[0][0],
             confidence=life.confidence,

@@ -283,7 +283,7 @@ def _model_at(path: Place) -> type[BaseModel] | None:
     for index, part in enumerate(path):
         if index == 1 and path[0] in ("streams", "detectors"):
             model = StreamConfig if path[0] == "streams" else DetectorConfig
-        elif part not in ("streams", "detectors") and not isinstance(part, int):
+        elif part not in ("streams", "detectors") and not isinstance(part, int) and path[index - 1] != "privacy_masks":
             model = next((c for c in _models(model, str(part))), None) if model else None
     return model
 

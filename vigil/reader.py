@@ -16,7 +16,6 @@ from inference.channel import Answer
 from inference.letterbox import Letterbox
 from inference.model import ModelInfo
 from ingest.activity import Calls
-from ingest.clock import MediaClock
 from ingest.device_frame import DeviceFrame, is_on_device
 from ingest.errors import Reason, SourceError
 from ingest.frame import Frame
@@ -32,6 +31,7 @@ from ingest.sources.whip import Handover, WhipSource
 from vigil.link import DetectorLink
 from vigil.orders import StreamOrder
 from vigil.services import Services
+from vigil.timing import SessionTimes
 
 if TYPE_CHECKING:
     from inference.preprocess_cuda import DeviceLetterboxer
@@ -126,6 +126,7 @@ class StreamReader:
         self._decode_seconds = metrics.stage.labels("decode")
         self._letterbox_seconds = metrics.stage.labels("letterbox")
         self._shrinker = Shrinker()
+        self._masks = order.source.masks
         self._device_letterboxer: DeviceLetterboxer | None = None
         self._fitted: tuple[tuple[int, int], ModelInfo, Letterbox] | None = None
         self._pictures: dict[int, tuple[Ring, Letterbox, NDArray[np.uint8]]] = {}  # by slot
@@ -199,7 +200,7 @@ class StreamReader:
     def _watch(self, frame: Frame) -> None:
         """Ends a session that shows nothing new."""
         assert self.pulse is not None, "the session has begun"
-        self.pulse.frame(frame.image.pts, frame.arrival_ns)
+        self.pulse.frame(frame.pts, frame.arrival_ns)
         same_s = self._frozen.look(frame)
         if same_s is None:
             return
@@ -238,25 +239,29 @@ class StreamReader:
 
     def _timed_frames(self, source: Source, stop: Event) -> Iterator[Frame]:
         """The source's frames with their times, files paced as configured."""
-        clock = MediaClock(source.frame_rate)
+        times = SessionTimes(self._stream, source, not self._config.is_file, self._services.metrics.ingest)
         # Milliseconds since the epoch: sessions stay apart across restarts without anything to remember them by.
         self._session = max(self._session + 1, time.time_ns() // 1_000_000)
         paced = self._config.is_paced
         began = 0.0
         for seq, image in enumerate(source.frames()):
-            pts_ns = clock.read(image.pts, image.time_base)
+            pts_ns = times.media_ns(image)
             if seq == 0:
                 began = time.monotonic()
             if paced:
                 early = began + pts_ns / 1e9 - time.monotonic()
                 if early > 0 and stop.wait(early):
                     return
+            arrival_ns, taken = times.capture(image, pts_ns)
             kind = DeviceFrame if is_on_device(image) else Frame
-            yield kind(self._stream, self._session, seq, pts_ns, time.monotonic_ns(), time.time_ns(), image)
+            yield kind(
+                self._stream, self._session, seq, pts_ns, arrival_ns, taken.at_ns, taken.clock, taken.uncertainty_ns,
+                image, self._masks,
+            )  # fmt: skip
 
     def _forward(self, frame: Frame, source: Source, stop: Event) -> None:
         self._decode_seconds.observe(source.decode_s)
-        self._services.metrics.ingest.last_frame.labels(self._stream).set(frame.captured_at / 1e9)
+        self._services.metrics.ingest.last_frame.labels(self._stream).set(time.time())
         if not self._sampler.takes(frame.pts_ns):
             self._ledger.count(Fate.SKIPPED_SAMPLE)
             return
@@ -286,7 +291,7 @@ class StreamReader:
             on_device = link.device_ring.picture(slot, letterbox.height, letterbox.width)
             self._device_letterboxer.apply(frame, letterbox, on_device)
             return True
-        self._shrinker.shrink(frame.image, self._picture(letterbox, link, slot), letterbox.place)
+        frame.shrink(self._shrinker, self._picture(letterbox, link, slot), letterbox.place)
         return False
 
     def _picture(self, letterbox: Letterbox, link: DetectorLink, slot: int) -> NDArray[np.uint8]:

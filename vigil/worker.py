@@ -32,7 +32,7 @@ from inference.detections import Detections
 from inference.found import Found
 from inference.letterbox import Letterbox
 from inference.model import ModelInfo
-from ingest import shrink
+from ingest import privacy, shrink
 from ingest.activity import Activity
 from ingest.ring import Ring
 from publish.metrics import snapshot
@@ -281,6 +281,7 @@ async def _until(condition: Callable[[], bool], timeout_s: float | None) -> None
 def _warm_up() -> None:
     """Loads and compiles what is slow to, while nobody waits for it."""
     shrink.warm_up()
+    privacy.warm_up()
     masks.warm_up()
     geometry.warm_up()
     tracker = new_tracker(TrackerConfig(), 25.0)

@@ -35,6 +35,8 @@ class Source(Protocol):
     """How a stream's bytes arrive. A context manager: entering connects, leaving closes.
 
     Blocking calls end within the config's `connect_timeout` and `read_timeout`. Failures are `SourceError`s.
+
+    One whose camera tells its own time has an attribute `reports` too, of type `ingest.rtcp.SenderReports`.
     """
 
     frame_rate: float | None

@@ -16,6 +16,7 @@ from ingest.activity import Calls
 from ingest.config import SourceConfig
 from ingest.errors import Reason, SourceError
 from ingest.redact import redact
+from ingest.rtcp import SenderReports
 from ingest.sources.economy import Economy
 from ingest.sources.hardware import quick_sync_decoder, vaapi_decoder
 from ingest.sources.nvdec import gpu_decoder
@@ -62,6 +63,7 @@ class Container:
         self.packets = PacketCounts()
         self.decoder = "cpu"
         self.fallback: str | None = None
+        self.reports = SenderReports()
         self._wish = "cpu"  # the decoder to try
         self._accelerator: HWAccel | None = None
         self._skipped_before = 0  # packets, by earlier rounds and decoders
@@ -99,6 +101,7 @@ class Container:
             raise source_error(error, self._config, True, time.monotonic() - began) from None
         finally:
             self.calls.leave()
+        self.reports = SenderReports()
         try:
             self._take_video(self._container)
         except SourceError:
@@ -166,6 +169,7 @@ class Container:
             if packet.stream is not self._video:
                 self._check_patience()
                 continue
+            self.reports.heed(packet)
             wanted = self._wanted(packet, economy)
             if not wanted:
                 self.packets.kept(time.monotonic())

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
 from inference.detections import Detections
+from inference.found import Found
+from inference.letterbox import Letterbox
 
 BOXES = np.zeros((2, 4), np.float32)
 SCORES = np.zeros(2, np.float32)
@@ -48,3 +51,13 @@ def test_the_ecosystems_container_holds_the_same() -> None:
     assert np.array_equal(theirs.confidence, detections.scores)
     assert np.array_equal(theirs.class_id, detections.class_ids)
     assert len(Detections.empty().to_supervision()) == 0
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_detections_of_any_number_are_of_the_same_types_to_compiled_code(count: int) -> None:
+    """Else it is compiled anew while cameras wait: for a received array, which is read-only, and for a single row."""
+    received = np.frombuffer(np.ones((count, 6), np.float32).tobytes(), np.float32).reshape(count, 6)
+    found = Detections.in_source(Found(received), Letterbox.fit(64, 48, 64))
+    usual = Detections.in_source(Found(np.ones((3, 6), np.float32)), Letterbox.fit(64, 48, 64))
+    for ours, theirs in ((found.boxes, usual.boxes), (found.scores, usual.scores)):
+        assert numba.typeof(ours) == numba.typeof(theirs)

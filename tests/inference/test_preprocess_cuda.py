@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import av
@@ -22,6 +23,8 @@ from inference.letterbox import Letterbox
 from inference.preprocess_cuda import Colors, DeviceLetterboxer, Samples, fit_by_torch
 from inference.runtimes import load_runtime
 from ingest.device_frame import DeviceFrame
+from ingest.frame import Clock
+from ingest.privacy import PrivacyMasks
 from ingest.scene import photo_path
 from ingest.shrink import BT601, BT709, BT2020, Shrinker
 
@@ -58,10 +61,19 @@ def as_nvdec(image: av.VideoFrame) -> av.VideoFrame:
     return target
 
 
+def frame_of(image: av.VideoFrame, masks: PrivacyMasks | None = None) -> DeviceFrame:
+    return DeviceFrame("gate", 1, 0, 0, 0, 0, Clock.ARRIVAL, None, image, masks)
+
+
+def fit_on_cpu(frame: DeviceFrame, letterbox: Letterbox, out: torch.Tensor) -> None:
+    settings = {"colors": Colors.of(frame), "samples": Samples.of(letterbox, CPU), "letterbox": letterbox, "out": out}
+    frame.shrink_on_device(partial(fit_by_torch, **settings), out, letterbox.place)
+
+
 def on_device(image: av.VideoFrame, letterbox: Letterbox) -> np.ndarray:
-    frame = DeviceFrame("gate", 1, 0, 0, 0, 0, as_nvdec(image))
+    frame = frame_of(as_nvdec(image))
     out = torch.full((letterbox.height, letterbox.width, 3), 7, dtype=torch.uint8)
-    fit_by_torch(*frame.planes(), Colors.of(frame.image), Samples.of(letterbox, CPU), letterbox, out)
+    fit_on_cpu(frame, letterbox, out)
     return out.numpy()
 
 
@@ -176,7 +188,7 @@ def test_a_slot_is_complete_before_the_letterboxer_returns(monkeypatch: pytest.M
     out = torch.zeros((letterbox.height, letterbox.width, 3), dtype=torch.uint8)
     for _ in range(2):
         Cuda.asked.clear()
-        letterboxer.apply(DeviceFrame("gate", 1, 0, 0, 0, 0, as_nvdec(image)), letterbox, out)
+        letterboxer.apply(frame_of(as_nvdec(image)), letterbox, out)
         assert Cuda.asked == ["wait_stream", "kernel", "record", "synchronize"]
     assert distance(out.numpy(), on_host(image, letterbox))[0] <= MEAN_LEVELS
 
@@ -267,7 +279,7 @@ def test_frames_decoded_by_the_gpu_are_those_of_the_cpu(codec: str, tmp_path: Pa
         pairs = 0
         for ours, theirs in zip(source.frames(), cpu.frames(), strict=True):
             out = torch.empty((letterbox.height, letterbox.width, 3), dtype=torch.uint8, device=device)
-            letterboxer.apply(DeviceFrame("gate", 1, 0, 0, 0, 0, ours), letterbox, out)
+            letterboxer.apply(frame_of(ours), letterbox, out)
             mean, p99 = distance(out.cpu().numpy(), on_host(theirs, letterbox))
             assert (mean <= MEAN_LEVELS, p99 <= P99_LEVELS) == (True, True), (mean, p99)
             pairs += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,16 +62,43 @@ def test_a_gap_in_the_timestamps_does_not_shift_what_follows() -> None:
     assert read_all(MediaClock(25.0), [0, 40, None, 120, 160]) == [n * 1_000_000 for n in (0, 40, 80, 120, 160)]
 
 
-def test_a_wrap_goes_on_from_the_frame_before_it() -> None:
-    wrapped = [2**33 - 7200, 2**33 - 3600, 0, 3600, 7200]
+WRAPS = [
+    pytest.param(33, RTP, id="MPEG-TS"), pytest.param(32, RTP, id="RTP"), pytest.param(32, MS, id="FLV"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("bits", "base"), WRAPS)
+@given(st.lists(st.integers(90, 90_000), min_size=1, max_size=60), st.integers(0, 60))
+def test_a_counter_that_wraps_around_changes_nothing(bits: int, base: Fraction, steps: list[int], before: int) -> None:
+    steps = [max(1, round(step / 90_000 / base)) for step in steps]
+    plain = [sum(steps[:n]) for n in range(len(steps) + 1)]
+    start = 2**bits - sum(steps[:before])
+    clock, wrapping = MediaClock(None), MediaClock(None)
+    expected = [clock.read(pts, base) for pts in plain]
+    got = [wrapping.read((start + pts) % 2**bits, base) for pts in plain]
+    assert all(abs(ours - theirs) <= 1 for ours, theirs in zip(got, expected, strict=True)), "to the ns of rounding"
+    assert wrapping.breaks == 0
+
+
+def test_a_counter_may_wrap_around_many_times() -> None:
+    step = 9 * 90_000
+    clock = MediaClock(None)
+    times = [clock.read(n * step % 2**32, RTP) for n in range(3 * 2**32 // step)]
+    assert times[-1] == pytest.approx((len(times) - 1) * 9 * NS, abs=10)
+    assert clock.breaks == 0
+
+
+def test_a_frame_from_before_the_wrap_that_comes_after_it_waits_its_turn() -> None:
     clock = MediaClock(25.0)
-    times = [clock.read(pts, RTP) for pts in wrapped]
-    assert [later - earlier for earlier, later in pairwise(times)] == [40_000_000] * 4
+    times = [clock.read(pts % 2**33, RTP) for pts in (-7200, 0, -3600, 3600, 7200)]
+    assert times == [0, 80_000_000, 81_000_000, 120_000_000, 160_000_000]
+    assert clock.breaks == 0
 
 
 def test_a_jump_ahead_goes_on_from_the_frame_before_it() -> None:
-    times = read_all(MediaClock(25.0), [0, 40, 3_600_000, 3_600_040])
-    assert times == [0, 40_000_000, 80_000_000, 120_000_000]
+    clock = MediaClock(25.0)
+    assert read_all(clock, [0, 40, 3_600_000, 3_600_040]) == [0, 40_000_000, 80_000_000, 120_000_000]
+    assert clock.breaks == 1
 
 
 def test_a_jump_of_exactly_the_limit_is_believed_and_one_beyond_is_not() -> None:

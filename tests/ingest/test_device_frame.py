@@ -5,12 +5,23 @@ from __future__ import annotations
 import av
 import numpy as np
 import pytest
+import torch
 
 from ingest.device_frame import DeviceFrame, is_on_device
+from ingest.frame import Clock
 
 
 def frame_of(image: av.VideoFrame) -> DeviceFrame:
-    return DeviceFrame("gate", 1, 0, 0, 0, 0, image)
+    return DeviceFrame("gate", 1, 0, 0, 0, 0, Clock.ARRIVAL, None, image)
+
+
+def planes_of(frame: DeviceFrame) -> list[torch.Tensor]:
+    """What a kernel is given."""
+    given: list[torch.Tensor] = []
+    frame.shrink_on_device(
+        lambda *planes: given.extend(planes), torch.zeros((4, 4, 3), dtype=torch.uint8), (0, 0, 4, 4)
+    )
+    return given
 
 
 @pytest.fixture
@@ -21,7 +32,7 @@ def picture() -> np.ndarray:
 @pytest.mark.parametrize(("layout", "dtype"), [("nv12", np.uint8), ("p010le", np.uint16)])
 def test_planes_are_the_decoders_own_memory(picture: np.ndarray, layout: str, dtype: type) -> None:
     image = av.VideoFrame.from_ndarray(picture, format="bgr24").reformat(format=layout)
-    luma, chroma = frame_of(image).planes()
+    luma, chroma = planes_of(frame_of(image))
     assert luma.shape == (48, 70)
     assert chroma.shape == (24, 35, 2)
     row = np.frombuffer(memoryview(image.planes[0]), dtype)[: image.planes[0].line_size // np.dtype(dtype).itemsize]
@@ -32,7 +43,7 @@ def test_planes_are_the_decoders_own_memory(picture: np.ndarray, layout: str, dt
 def test_planes_outlive_their_frame(picture: np.ndarray) -> None:
     image = av.VideoFrame.from_ndarray(picture, format="bgr24").reformat(format="nv12")
     expected = image.to_ndarray()[:48]
-    luma, _ = frame_of(image).planes()
+    luma, _ = planes_of(frame_of(image))
     del image
     np.testing.assert_array_equal(luma.numpy(), expected)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ingest.clock import NS
-from ingest.frame import Frame
+from ingest.frame import Clock, Frame
 from ingest.frozen import LONGEST_TIMEOUT_S, FrozenPicture
 
 SIZE = (96, 64)
@@ -23,7 +23,7 @@ def picture(seed: int, line: int | None = None) -> av.VideoFrame:
 
 
 def frame(image: av.VideoFrame, now_s: float) -> Frame:
-    return Frame("gate", 1, 0, 0, round(now_s * NS), 0, image)
+    return Frame("gate", 1, 0, 0, round(now_s * NS), 0, Clock.ARRIVAL, None, image)
 
 
 def frozen_after(watch: FrozenPicture, image: av.VideoFrame, began_s: float, limit_s: float) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from itertools import pairwise
 
 import pytest
@@ -35,13 +36,55 @@ def test_25_to_10_takes_every_second_or_third_frame() -> None:
     assert {later - earlier for earlier, later in pairwise(frames)} == {2, 3}
 
 
-@given(
-    st.lists(st.integers(-15_000_000, 15_000_000), min_size=250, max_size=250),
-    st.sampled_from([5.0, 7.0, 10.0, 12.5]),
+def jittered(camera_fps: float, jitter: list[float]) -> list[int]:
+    """Frames that are off by up to a part of their interval, as encoders without a steady clock time them."""
+    return [max(0, round((n + part) * NS / camera_fps)) for n, part in enumerate(jitter)]
+
+
+rates = st.one_of(
+    st.sampled_from(
+        [(25.0, 10.0), (25.0, 25.0), (30.0, 10.0), (30.0, 30.0), (29.97, 15.0), (25.0, 24.0), (24.97, 25.0)]
+    ),
+    st.tuples(st.floats(5, 60), st.floats(0.5, 60)),
 )
-def test_jittered_timestamps_keep_the_average_rate(jitter: list[int], wanted: float) -> None:
-    times = [max(0, 40_000_000 * n + jitter[n]) for n in range(len(jitter))]
-    assert len(taken(wanted, times)) == pytest.approx(wanted * 10, abs=2)
+
+
+@given(rates, st.integers(0, 2**32), st.floats(0, 0.4))
+def test_any_rate_from_any_camera_however_it_jitters_is_kept_within_a_hundredth(
+    rates: tuple[float, float], seed: int, part: float
+) -> None:
+    camera, wanted = rates
+    chance = random.Random(seed)
+    seconds = max(20, round(100 / min(camera, wanted)))
+    times = jittered(camera, [chance.uniform(-part, part) for _ in range(round(camera * seconds))])
+    expected = min(camera, wanted) * seconds
+    assert len(taken(wanted, times)) == pytest.approx(expected, rel=0.01, abs=2)
+
+
+@given(st.integers(0, 2**32), st.sampled_from([(25, 25), (30, 10), (30, 15), (25, 5), (60, 20)]))
+def test_a_whole_fraction_takes_evenly_spaced_frames_however_they_jitter(seed: int, rates: tuple[int, int]) -> None:
+    camera, wanted = rates
+    chance = random.Random(seed)
+    times = jittered(camera, [0.0, *(chance.uniform(-0.2, 0.2) for _ in range(camera * 20))])
+    numbers = [times.index(pts) for pts in taken(wanted, times)]
+    assert {later - earlier for earlier, later in pairwise(numbers)} == {camera // wanted}
+
+
+@given(st.lists(st.integers(0, 10 * NS), max_size=200), st.floats(0.5, 60))
+def test_no_second_gets_more_than_was_asked_for(steps: list[int], wanted: float) -> None:
+    """Whatever the timestamps do; a late frame may be made up for by one."""
+    times = [sum(steps[:n]) for n in range(len(steps) + 1)]
+    got = taken(wanted, times)
+    for first in range(len(got)):
+        within = [pts for pts in got[first:] if pts - got[first] < NS]
+        assert len(within) <= wanted + 3
+
+
+@given(st.integers(0, 100), st.floats(0, 10))
+def test_after_a_jump_the_rate_is_kept(before: int, jump_s: float) -> None:
+    times = regular(25, 4)[:before] + [before * NS // 25 + round(jump_s * NS) + pts for pts in regular(25, 40)]
+    after = [pts for pts in taken(10, times) if pts >= before * NS // 25 + round(jump_s * NS)]
+    assert len(after) == pytest.approx(400, abs=2)
 
 
 @pytest.mark.parametrize("wanted", [25, 30, 100])

@@ -17,7 +17,7 @@ from inference.input import InputSpec
 from inference.masks import Mask
 from inference.model import ModelInfo
 from ingest.clock import NS
-from ingest.frame import Frame
+from ingest.frame import Clock, Frame
 from publish.schema import MESSAGES, SCHEMA_VERSION, Composer, FrameResult, StreamStatus, TrackEvent, when
 from tracking.events import EndReason, Event, EventType
 from tracking.tracks import Tracks
@@ -27,7 +27,9 @@ MODEL = ModelInfo(
 )
 COMPOSER = Composer("hq", MODEL, "cafe0123", 0.25)
 CAPTURED_AT = 1_700_000_000 * NS + 123_456_789
-FRAME = Frame("gate", 7, 42, 3 * NS // 2, 5 * NS, CAPTURED_AT, av.VideoFrame(1920, 1080, "yuv420p"))
+FRAME = Frame(
+    "gate", 7, 42, 3 * NS // 2, 5 * NS, CAPTURED_AT, Clock.RTCP, 1_234_567, av.VideoFrame(1920, 1080, "yuv420p")
+)
 
 
 def detections(count: int) -> Detections:
@@ -57,9 +59,9 @@ def result(found: Detections, followed: Tracks) -> FrameResult:
 
 def event(kind: EventType = EventType.TRACK_ENDED, reason: EndReason | None = EndReason.LOST) -> Event:
     return Event(
-        type=kind, stream="gate", session=7, seq=42, pts_ns=NS, captured_at=CAPTURED_AT, track_id=5, class_id=1,
-        confidence=0.87654321, box=(1.23456, 2.0, 3.0, 4.0), frame_width=1920, frame_height=1080,
-        started_at=CAPTURED_AT - NS, frames=11, reason=reason,
+        type=kind, stream="gate", session=7, seq=42, pts_ns=NS, captured_at=CAPTURED_AT, clock=Clock.ARRIVAL,
+        uncertainty_ns=NS // 2, track_id=5, class_id=1, confidence=0.87654321, box=(1.23456, 2.0, 3.0, 4.0),
+        frame_width=1920, frame_height=1080, started_at=CAPTURED_AT - NS, frames=11, reason=reason,
     )  # fmt: skip
 
 
@@ -106,7 +108,7 @@ def test_a_frame_result_says_where_when_and_by_whom() -> None:
     assert told["frame"] == {"width": 1920, "height": 1080}
     assert told["model"] == {"name": "toy", "hash": "0123456789abcdef", "runtime": "openvino"}
     assert told["config_rev"] == "cafe0123"
-    assert told["clock"] == "arrival"
+    assert (told["clock"], told["uncertainty"]) == ("rtcp", 0.001235)
     assert datetime.fromisoformat(told["captured_at"]) == datetime(2023, 11, 14, 22, 13, 20, 123456, UTC)
 
 
@@ -168,6 +170,12 @@ def test_an_event_says_who_where_and_when() -> None:
     assert (told.captured_at - told.started_at).total_seconds() == 1
     assert (told.config_rev, told.model.hash) == ("cafe0123", MODEL.hash)
     assert told.frames == 11
+    assert (told.clock, told.uncertainty) == ("arrival", 0.5)
+
+
+def test_of_a_file_nobody_knows_how_true_its_times_are() -> None:
+    told = COMPOSER.frame_result(replace(FRAME, uncertainty_ns=None), Detections.empty(), Tracks.empty(), 0)
+    assert json.loads(told.model_dump_json())["uncertainty"] is None
 
 
 def test_a_score_a_rounding_error_out_of_range_is_told_in_range() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from inference.detections import Detections
 from ingest.clock import NS
-from ingest.frame import Frame
+from ingest.frame import Clock, Frame
 from tracking.config import TrackerConfig
 from tracking.events import EndReason, Event, EventType
 from tracking.lifecycle import Lifecycle
@@ -28,7 +28,7 @@ LOST_AFTER_NS = 500 * MS
 
 
 def frame(seq: int, pts_ns: int, session: int = 7) -> Frame:
-    return Frame("gate", session, seq, pts_ns, pts_ns, EPOCH_NS + pts_ns, IMAGE)
+    return Frame("gate", session, seq, pts_ns, pts_ns, EPOCH_NS + pts_ns, Clock.RTCP, seq, IMAGE)
 
 
 def tracks(*ids: int, score: float = 0.5, class_id: int = 0, x: float = 0.0) -> Tracks:
@@ -129,6 +129,7 @@ def test_starts_and_ends_say_where_and_when() -> None:
     assert (start.seq, start.captured_at, start.frames, start.box) == (3, EPOCH_NS, 1, (0, 4, 10, 14))
     assert (start.class_id, start.confidence) == (2, 0.5)
     assert (end.seq, end.pts_ns, end.captured_at) == (5, 80 * MS, EPOCH_NS + 80 * MS)
+    assert (end.clock, end.uncertainty_ns) == (Clock.RTCP, 5), "of the frame it was last seen in"
     assert (end.frames, end.confidence, end.class_id, end.box) == (3, 0.75, 1, (40, 4, 50, 14))
     assert start.started_at == end.started_at == EPOCH_NS
     assert (end.frame_width, end.frame_height) == (64, 48)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ingest.clock import NS
-from ingest.frame import Frame
+from ingest.frame import Clock, Frame
 from tracking.events import EndReason, Event, EventType
 from tracking.lifecycle import Lifecycle
 from tracking.rules.config import LineConfig, ZoneConfig
@@ -53,7 +53,7 @@ def play(
             np.arange(len(seen), dtype=np.int32),
         )  # fmt: skip
         pts_ns = round(t * NS)
-        events += followed.update(Frame("gate", 1, seq, pts_ns, pts_ns, pts_ns, IMAGE), tracks)
+        events += followed.update(Frame("gate", 1, seq, pts_ns, pts_ns, pts_ns, Clock.ARRIVAL, None, IMAGE), tracks)
     return events + followed.finish()
 
 

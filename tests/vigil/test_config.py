@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -325,6 +326,54 @@ def test_a_model_on_a_server_is_no_file() -> None:
     problem = the_problem(f"detector: {{model: 'triton://gpu-1'}}\nstreams: {{gate: {{url: '{CAMERA}'}}}}")
     assert problem.path == "detector"
     assert "'triton://gpu-1' is not triton://host:8001/model" in problem.message
+
+
+def masked(masks: str) -> str:
+    return f"streams: {{gate: {{url: '{CAMERA}', privacy_masks: {masks}}}}}"
+
+
+def test_privacy_masks_are_named_polygons() -> None:
+    config = read(masked("{window: {polygon: [[0, 0], [0.5, 0], [0.5, 1]]}}"))
+    assert config.streams["gate"].privacy_masks["window"].polygon == [(0, 0), (0.5, 0), (0.5, 1)]
+    assert config.streams["gate"].masks is not None
+    assert read(f"streams: {{gate: {{url: '{CAMERA}'}}}}").streams["gate"].masks is None
+
+
+@pytest.mark.parametrize(
+    ("polygon", "said"),
+    [
+        ("[[0, 0], [1, 1]]", "at least 3"),
+        ("[[0, 0], [1, 1], [1, 0], [0, 1]]", r"edges cross or touch \(self-intersection near \[0.5 0.5\]\)"),
+        ("[[0, 0], [0.5, 0.5], [1, 1]]", "no area"),
+        ("[[0.2, 0.2], [0.2, 0.2], [0.2, 0.2]]", "no area"),
+        ("[[0, 0], [1, 0], [1.2, 1]]", "less than or equal to 1"),
+        ("[[-0.1, 0], [1, 0], [1, 1]]", "greater than or equal to 0"),
+        ("[[0, 0], [.nan, 0], [1, 1]]", "less than or equal to 1"),
+    ],
+)
+def test_a_mask_that_is_no_simple_polygon_of_the_picture_is_refused(polygon: str, said: str) -> None:
+    problem = the_problem(masked(f"{{window: {{polygon: {polygon}}}}}"))
+    assert problem.path.startswith("streams.gate.privacy_masks.window.polygon")
+    assert re.search(said, problem.message)
+
+
+def test_masks_that_hide_the_whole_picture_are_refused() -> None:
+    halves = "{a: {polygon: [[0, 0], [1, 0], [1, 0.6]]}, b: {polygon: [[0, 0], [1, 0.5], [1, 1], [0, 1]]}}"
+    problem = the_problem(masked(halves))
+    assert problem.path == "streams.gate.privacy_masks"
+    assert "hide the whole picture" in problem.message
+
+
+def test_an_unknown_key_of_a_mask_names_the_nearest() -> None:
+    found = {problem.path: problem.mend for problem in problems(masked("{window: {polygn: [[0, 0], [1, 0], [1, 1]]}}"))}
+    assert found["streams.gate.privacy_masks.window.polygn"] == "did you mean 'polygon'?"
+
+
+def test_a_change_of_a_mask_changes_the_stream() -> None:
+    one = read(masked("{window: {polygon: [[0, 0], [0.5, 0], [0.5, 1]]}}"))
+    other = read(masked("{window: {polygon: [[0, 0], [0.6, 0], [0.5, 1]]}}"))
+    assert one.streams["gate"] != other.streams["gate"]
+    assert one.revision != other.revision
 
 
 def test_relative_paths_begin_at_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

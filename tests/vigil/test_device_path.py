@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from threading import Event
 from typing import Any, cast
 
@@ -23,9 +24,11 @@ from inference.model import ModelInfo
 from inference.preprocess_cuda import Colors, Samples, fit_by_torch
 from ingest import device_ring
 from ingest.activity import Activity
+from ingest.config import PrivacyMask
 from ingest.device_frame import DeviceFrame
 from ingest.device_ring import DeviceRing
 from ingest.ledger import FrameLedger
+from ingest.privacy import FILL_VALUE
 from ingest.ring import FreeSlots, Ring
 from ingest.sources.packets import PacketCounts
 from publish.publisher import Publisher
@@ -142,8 +145,8 @@ class Letterboxer:
         assert device == CPU
 
     def apply(self, frame: DeviceFrame, letterbox: Letterbox, out: torch.Tensor) -> None:
-        samples = Samples.of(letterbox, CPU)
-        fit_by_torch(*frame.planes(), Colors.of(frame.image), samples, letterbox, out)
+        settings = {"colors": Colors.of(frame), "samples": Samples.of(letterbox, CPU), "letterbox": letterbox}
+        frame.shrink_on_device(partial(fit_by_torch, **settings, out=out), out, letterbox.place)
 
 
 class Two:
@@ -172,9 +175,24 @@ class Listener:
         pass
 
 
-def test_frames_of_both_memories_depart_in_the_slots_of_theirs(
+@dataclass
+class Read:
+    """What came of reading `Two`: the ring, what the detector is told, which GPU was asked for, and the metrics."""
+
+    ring: Ring
+    told: list[channel.Filled]
+    asked: list[int | None]
+    metrics: WorkerMetrics
+
+
+@pytest.fixture
+def read_two(
     pair: tuple[socket.socket, socket.socket], granted: DeviceRing, monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> Callable[[StreamConfig], Read]:
+    return lambda config: read(config, pair, monkeypatch)
+
+
+def read(config: StreamConfig, pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch) -> Read:
     asked: list[int | None] = []
 
     @contextmanager
@@ -194,21 +212,44 @@ def test_frames_of_both_memories_depart_in_the_slots_of_theirs(
         site="test", activity=Activity.create(1), publisher=cast(Publisher, None), metrics=metrics,
         link=lambda: link, call=lambda function, *arguments: function(*arguments), report=lambda *_: None,
     )  # fmt: skip
-    order = StreamOrder(name="gate", source=StreamConfig(url="rtsp://x/y"), tracker=TrackerConfig(), config_rev="0")
+    order = StreamOrder(name="gate", source=config, tracker=TrackerConfig(), config_rev="0")
     listener = Listener()
     StreamReader(order, 0, FrameLedger(), FreeSlots(range(4)), services).run(listener, listener.stop)
 
     channel.receive_hello(pair[1])
-    first, second = (channel.unpack_filled(pair[1].recv(channel.MAX_MESSAGE_BYTES)) for _ in range(2))
+    told = [channel.unpack_filled(pair[1].recv(channel.MAX_MESSAGE_BYTES)) for _ in range(2)]
+    return Read(ring, told, asked, metrics)
+
+
+def test_frames_of_both_memories_depart_in_the_slots_of_theirs(
+    read_two: Callable[[StreamConfig], Read], granted: DeviceRing
+) -> None:
+    done = read_two(StreamConfig(url="rtsp://x/y"))
+    first, second = done.told
     assert (first.on_device, second.on_device) == (True, False)
     inner = granted.picture(first.slot, first.height, first.width)
     assert abs(float(inner.float().mean()) - 90) < 6
-    assert abs(float(ring.picture(second.slot, second.height, second.width).mean()) - 150) < 6
-    assert asked == [granted.device.index]
+    assert abs(float(done.ring.picture(second.slot, second.height, second.width).mean()) - 150) < 6
+    assert done.asked == [granted.device.index]
     decoders = {
         sample.labels["decoder"]: sample.value
-        for family in metrics.registry.collect()
+        for family in done.metrics.registry.collect()
         for sample in family.samples
         if sample.name == "vigil_decoder_info" and sample.value
     }
     assert decoders == {"nvdec": 1.0}
+
+
+def test_a_slot_of_either_memory_leaves_the_reader_masked(
+    read_two: Callable[[StreamConfig], Read], granted: DeviceRing
+) -> None:
+    left = PrivacyMask(polygon=[(0, 0), (0.5, 0), (0.5, 1), (0, 1)])
+    done = read_two(StreamConfig(url="rtsp://x/y", privacy_masks={"left": left}))
+    first, second = done.told
+    slots = [
+        granted.picture(first.slot, first.height, first.width).numpy(),
+        done.ring.picture(second.slot, second.height, second.width),
+    ]
+    for slot, level in zip(slots, (90, 150), strict=True):
+        assert (slot[:, :32] == FILL_VALUE).all()
+        assert abs(float(slot[:, 40:].mean()) - level) < 6

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ingest.frame import Clock
 from tracking.events import EndReason, EventType
 
 Box = tuple[float, float, float, float]
@@ -17,6 +18,8 @@ class Moment(NamedTuple):
     seq: int
     pts_ns: int
     captured_at: int
+    clock: Clock
+    uncertainty_ns: int | None
     width: int
     height: int
 
