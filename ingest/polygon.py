@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
+from shapely import LineString, union_all
 from shapely import Polygon as Shape
 from shapely.validation import explain_validity
 
@@ -32,3 +34,9 @@ Polygon = Annotated[
     ),
     AfterValidator(_is_simple),
 ]
+
+
+def covers(masks: Sequence[Sequence[Corner]], shape: Sequence[Corner]) -> bool:
+    """Whether all of a polygon, or of a line of two points, lies under the masks, which are polygons."""
+    inner = Shape(shape) if len(shape) > 2 else LineString(shape)
+    return bool(union_all([Shape(mask) for mask in masks]).covers(inner))

@@ -21,7 +21,12 @@ def _hide_userinfo(match: re.Match[str]) -> str:
     return f"{match['scheme']}{'***' if match['scheme'].lower() in _TOKEN_SCHEMES else match['user']}@"
 
 
+# The last part of an RTMP address is its stream key, which lets anyone publish there.
+_STREAM_KEY = re.compile(r"(?i)(?P<app>rtmps?://[^\s/]+/(?:[^\s/?\"']+/)+)(?P<key>[^\s/?\"']+)")
+
+
 def redact(text: str) -> str:
-    """`rtsp://user:secret@host/x?token=abc` becomes `rtsp://user:***@host/x?token=***`."""
+    """`rtsp://user:secret@host/x?token=abc` becomes `rtsp://user:***@host/x?token=***`; RTMP stream keys go too."""
     text = _USERINFO.sub(_hide_userinfo, text)
+    text = _STREAM_KEY.sub(lambda m: f"{m['app']}***", text)
     return _PARAMETER.sub(lambda m: f"{m['key']}=***", text)

@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 from inference.config import DetectorConfig
 from inference.runtimes.triton_model import is_triton
 from ingest.config import SourceConfig
+from ingest.polygon import covers
 from ingest.redact import redact
 from ingest.webrtc.config import WebRtcConfig
 from publish.config import STREAM_ID, HttpConfig, LogConfig, NatsConfig
@@ -219,6 +220,14 @@ def _check(config: VigilConfig) -> list[Problem]:
             problems.append(
                 Problem("config.conflict", f"{path}.{field}", None, None, "only files have it", "remove it")
             )
+        masks = [mask.polygon for mask in stream.privacy_masks.values()]
+        places = {f"{path}.zones.{zone}.polygon": one.polygon for zone, one in stream.zones.items()}
+        places |= {f"{path}.lines.{line}.from": [one.start, one.end] for line, one in stream.lines.items()}
+        problems += [
+            Problem("config.hidden", place, None, None, "lies under the stream's privacy masks, where nothing is seen",
+                    "move it, or remove it")
+            for place, corners in places.items() if masks and covers(masks, corners)
+        ]  # fmt: skip
         if stream.detector is not None and stream.detector not in config.detectors:
             known = ", ".join(config.detectors) or "there are none"
             problems.append(Problem(

@@ -14,6 +14,7 @@ import structlog
 from inference.channel import Answer, Outcome
 from inference.detections import Detections
 from inference.model import ModelInfo
+from ingest.clock import NS
 from ingest.errors import Reason, VigilError
 from ingest.ledger import Fate, FrameLedger
 from ingest.reconnect import StreamState
@@ -73,7 +74,8 @@ class Stream:
         self._stop = threading.Event()
         self._closing: asyncio.Future[None] | None = None
         self._thread: threading.Thread | None = None
-        self._told = StateChange(StreamState.CONNECTING)
+        self._told, self._told_ns = StateChange(StreamState.CONNECTING), time.monotonic_ns()
+        self._connect_timeout_s = order.source.connect_timeout
         self._live = self._told
         self._composer: Composer | None = None
         self._described: tuple[ModelInfo, float] | None = None  # the detector's model and least confidence
@@ -162,6 +164,12 @@ class Stream:
 
     def watch(self, now_ns: int) -> None:
         """Tells that the session stalls, or does no longer; the reader may be waiting for the camera and cannot."""
+        if self._told.state is StreamState.CONNECTING and self._told.reason is None:
+            waited_s = (now_ns - self._told_ns) / NS
+            if waited_s > self._connect_timeout_s and self._handover is None:  # publishers may come at any time
+                detail = f"not connected after {waited_s:.1f} s"
+                self.state_changed(StateChange(StreamState.CONNECTING, reason=Reason.TIMEOUT, detail=detail))
+            return
         pulse = self._reader.pulse
         if pulse is None or self._told.state not in (StreamState.LIVE, StreamState.STALLED):
             return
@@ -175,7 +183,7 @@ class Stream:
     def state_changed(self, change: StateChange) -> None:
         if self._finished:
             return
-        self._told = change
+        self._told, self._told_ns = change, time.monotonic_ns()
         if change.state is StreamState.LIVE:
             self._live = change
         metrics = self._services.metrics.ingest

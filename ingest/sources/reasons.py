@@ -41,6 +41,8 @@ def source_error(error: Exception, config: SourceConfig, opening: bool, waited_s
     """
     words = getattr(error, "strerror", None) or str(error)
     detail = redact(f"{words}: {config.url}")
+    if isinstance(error, PermissionError) and error.errno == errno.EPERM:
+        return SourceError(Reason.CORRUPT, detail)  # a decoder's word for what it does not want; a login is EACCES
     for types, reason in _BY_TYPE:
         if isinstance(error, types):
             return SourceError(reason, detail)

@@ -104,3 +104,16 @@ def test_text_that_can_hold_no_secret_is_unchanged(text: str) -> None:
 def test_redacting_twice_changes_nothing_more(text: str, password: str) -> None:
     once = redact(f"{text} rtsp://u:{password}@h/x?token={password} ")
     assert redact(once) == once
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("rtmp://cam/live/k3y-abc", "rtmp://cam/live/***"),
+        ("rtmps://u:pw@cam:1935/app/inst/k3y?x=1", "rtmps://u:***@cam:1935/app/inst/***?x=1"),
+        ("rtmp://cam/live", "rtmp://cam/live"),
+    ],
+)
+def test_a_stream_key_is_a_secret(text: str, told: str) -> None:
+    assert redact(text) == told
+    assert redact(told) == told

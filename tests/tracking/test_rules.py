@@ -233,6 +233,7 @@ def test_a_hollow_polygon_has_its_hollow_outside() -> None:
     ("settings", "words"),
     [
         ({"polygon": [(0.1, 0.1), (0.9, 0.9)]}, "at least 3"),
+        ({"polygon": [(0.1, 0.1), (0.9, 0.9), (0.9, 0.1), (0.1, 0.9)]}, "cross"),
         ({"polygon": [(0.1, 0.1), (0.5, 0.5), (0.9, 0.9)]}, "no area"),
         ({"polygon": [(0.1, 0.1), (1.2, 0.1), (0.5, 0.9)]}, "less than or equal to 1"),
     ],

@@ -451,3 +451,20 @@ def test_whatever_is_in_the_file_only_a_config_error_comes_out(tree: object) -> 
 def test_whatever_the_text_only_a_config_error_comes_out(text: str) -> None:
     with pytest.raises(ConfigError):
         read(text)
+
+
+HALF = "{polygon: [[0, 0], [0.6, 0], [0.6, 1], [0, 1]]}"
+
+
+@pytest.mark.parametrize(
+    ("rule", "path"),
+    [
+        ("zones: {door: {polygon: [[0.1, 0.1], [0.5, 0.1], [0.5, 0.9]]}}", "streams.gate.zones.door.polygon"),
+        ("lines: {exit: {from: [0.1, 0.1], to: [0.5, 0.9]}}", "streams.gate.lines.exit.from"),
+    ],
+)
+def test_a_zone_or_line_that_a_privacy_mask_hides_is_told_of(rule: str, path: str) -> None:
+    stream = f"streams: {{gate: {{url: '{CAMERA}', privacy_masks: {{house: {HALF}}}, {rule}}}}}"
+    problem = the_problem(stream)
+    assert (problem.code, problem.path) == ("config.hidden", path)
+    assert read(stream.replace("[0.5, 0.9]", "[0.7, 0.9]"))  # a part that is seen is enough

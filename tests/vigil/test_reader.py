@@ -267,3 +267,27 @@ def test_the_calls_of_a_source_are_told_to_the_activity(monkeypatch: pytest.Monk
         assert activity.overdue(time.monotonic_ns() + 3600 * NS) == []
     assert activity.overdue(time.monotonic_ns() + 3600 * NS) == []
     assert seen and all(numbers == [2] for numbers in seen)
+
+
+def test_a_connection_that_does_not_come_about_is_told_of_while_it_is_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
+    camera = Camera(monkeypatch)  # sends nothing at first
+    shared = services()
+    told = cast(Silent, shared.publisher).told
+    stream = Stream(order(connect_timeout=4), 0, range(2), shared)
+    stream.start(MODEL, 0.25)
+    try:
+        wait_for("it connects", lambda: told and told[-1].state == "connecting")
+        now = time.monotonic_ns()
+        stream.watch(now + 3 * NS)
+        assert told[-1].reason is None
+        stream.watch(now + 5 * NS)
+        assert (told[-1].state, told[-1].reason) == ("connecting", "timeout")
+        told_so_far = len(told)
+        stream.watch(now + 6 * NS)
+        assert len(told) == told_so_far
+        camera.send(0)
+        wait_for("the stream is live", lambda: told[-1].state == "live")
+    finally:
+        stream.stop()
+        camera.end()
+    wait_for("the reader has ended", lambda: not stream.reading)

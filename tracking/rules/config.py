@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ingest.polygon import Corner, Polygon
 from tracking.rules.geometry import ANCHORS
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Place = tuple[Fraction, Fraction]
 Anchor = Literal["bottom_center", "center", "top_center", "bottom_left", "bottom_right"]
 assert set(Anchor.__args__) == set(ANCHORS)  # type: ignore[attr-defined]
 
@@ -31,26 +29,16 @@ class _Rule(BaseModel):
 class ZoneConfig(_Rule):
     """An area of the picture."""
 
-    polygon: tuple[Place, ...] = Field(
-        description="Its corners as fractions of the picture's width and height, from the top left.", min_length=3
-    )
+    polygon: Polygon
     dwell: float | None = Field(None, gt=0, description="Seconds after which a stay makes a `zone.dwell` event.")
     crowd: int | None = Field(None, ge=1, description="So many objects at once make a `zone.crowded` event.")
-
-    @field_validator("polygon")
-    @classmethod
-    def _has_an_area(cls, polygon: tuple[Place, ...]) -> tuple[Place, ...]:
-        x, y = np.array(polygon).T
-        if abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2 < 1e-6:
-            raise ValueError("has no area: give its corners in order, one way round")
-        return polygon
 
 
 class LineConfig(_Rule):
     """A line across the picture; an object that crosses it goes to its left or its right, seen along the line."""
 
-    start: Place = Field(alias="from", description="One end, as fractions of the picture's width and height.")
-    end: Place = Field(alias="to", description="The other end.")
+    start: Corner = Field(alias="from", description="One end, as fractions of the picture's width and height.")
+    end: Corner = Field(alias="to", description="The other end.")
 
     @model_validator(mode="after")
     def _can_be_crossed(self) -> LineConfig:
