@@ -12,7 +12,7 @@ import av
 import av.error
 from av.codec.hwaccel import HWAccel
 
-from ingest.activity import Calls
+from ingest.activity import MARGIN_S, Calls
 from ingest.config import SourceConfig
 from ingest.errors import Reason, SourceError
 from ingest.redact import redact
@@ -86,7 +86,9 @@ class Container:
         return self._config.url
 
     def _open(self) -> None:
-        self.calls.enter(2 * self._config.connect_timeout)  # PyAV starts anew when it looks for streams
+        patience_s = self._config.connect_timeout
+        # PyAV starts anew when it looks for streams; opening a file waits for nobody.
+        self.calls.enter(2 * patience_s if self._config.is_live else max(0.0, patience_s - MARGIN_S))
         began = time.monotonic()
         try:
             self._container = av.open(
