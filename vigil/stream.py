@@ -249,8 +249,6 @@ class Stream:
         result = self._composer.frame_result(frame, detections, tracks, now_ns)
         self._services.publisher.frame_result(result)
         self._publish(events)
-        for zone in self._lifecycle.rules.zones:
-            self._zone_objects.labels(self.name, zone.name).set(len(zone))
         self._end_to_end_seconds.observe((now_ns - frame.arrival_ns) / 1e9)
         self._publish_seconds.observe((time.monotonic_ns() - now_ns) / 1e9)
         detections_total = self._services.metrics.publish.detections
@@ -270,3 +268,5 @@ class Stream:
             if told.line is not None and told.direction is not None:
                 self._line_crossings.labels(self.name, told.line, told.direction, told.class_name).inc()
         self._tracks_active.set(len(self._lifecycle))
+        for zone in self._lifecycle.rules.zones:
+            self._zone_objects.labels(self.name, zone.name).set(len(zone))
