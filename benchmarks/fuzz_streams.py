@@ -50,7 +50,7 @@ def healthy(name: str, size: tuple[int, int], folder: Path) -> bytes:
     path = folder / f"{size[0]}-{name}"
     codec = FORMATS[name]
     if codec is None:
-        return _copied(Path(__file__).with_name(f"av1-{size[0]}x{size[1]}.ivf"), path)
+        return copied(av1(size), path)
     noise = np.random.default_rng(1).integers(0, 256, (2 * size[1], 2 * size[0], 3), np.uint8)
     kinds = {".h265": "hevc", ".ts": "mpegts", ".webm": "webm", ".mjpeg": "mjpeg"}
     with av.open(str(path), "w", format=kinds.get(path.suffix, path.suffix[1:])) as out:
@@ -67,7 +67,13 @@ def healthy(name: str, size: tuple[int, int], folder: Path) -> bytes:
     return path.read_bytes()
 
 
-def _copied(source: Path, target: Path) -> bytes:
+def av1(size: tuple[int, int]) -> Path:
+    """A stream of `FRAMES` frames in one of `SIZES`."""
+    return Path(__file__).with_name(f"av1-{size[0]}x{size[1]}.ivf")
+
+
+def copied(source: Path, target: Path) -> bytes:
+    """The source's packets in the container that the target's name says."""
     with av.open(str(source)) as container, av.open(str(target), "w") as out:
         video = container.streams.video[0]
         stream = out.add_stream_from_template(video, opaque=True)
