@@ -21,6 +21,7 @@ def run_service(tmp_path: Path) -> Iterator[Callable[..., Running]]:
 
     def start(config: dict[str, Any], env: dict[str, str] | None = None, wait: bool = True) -> Running:
         defaults = {"site": "test", "state_dir": "state", "http": {"port": 0}, "log": {"format": "json"},
+                    "workers": {"standby": False},
                     "detector": {"model": "starter", "image_size": 320}}  # fmt: skip
         file = tmp_path / "vigil.yaml"
         file.write_text(yaml.safe_dump({**defaults, **config}))

@@ -198,7 +198,8 @@ def test_a_camera_that_hangs_moves_to_a_worker_of_its_own_and_its_neighbours_not
     hanging = {"id": "stuck", "url": "hang://x", "read_timeout": 0.5, "connect_timeout": 0.5}
     assert call(service, "POST", "/api/v1/streams?keep=false", hanging)[0] == 201
     wait_for("it is kept apart", lambda: "it is kept apart" in service.log.read_text())
-    assert service.streams()["stuck"]["reason"] == "hung"
+    wait_for("the reason", lambda: any(
+        status["stream"] == "stuck" and status["reason"] == "hung" for status in inbox.status))  # fmt: skip
     wait_for("it waits, as it hangs there too", lambda: service.streams()["stuck"]["state"] == "failed", 60)
     seen = len(inbox.of("a")), len(inbox.of("b"))
     wait_for("the neighbours go on", lambda: len(inbox.of("a")) > seen[0] + 10 and len(inbox.of("b")) > seen[1] + 10)
