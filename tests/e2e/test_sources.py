@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -216,10 +217,12 @@ def test_a_stream_on_an_rtmp_server_and_one_that_nobody_publishes(rtmp: str) -> 
 def test_connections_leave_no_descriptor_and_no_thread_behind(rtsp_server: Camera) -> None:
     camera = rtsp_server()
     read(camera.url(), 1)
-    before = len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+    gc.collect()  # what earlier tests left may otherwise go meanwhile
+    descriptors, threads = len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
     for _ in range(8):
         refusal(camera.url() + "/nowhere")
         refusal(camera.url().replace("rtsp:", "rtsps:"))
     for _ in range(3):
         read(camera.url(), 1)
-    assert (len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))) == before
+    assert len(os.listdir("/proc/self/fd")) <= descriptors
+    assert len(os.listdir("/proc/self/task")) <= threads
