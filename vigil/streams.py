@@ -6,13 +6,12 @@ import asyncio
 import json
 from typing import Any
 
-import nats
 import nats.errors
 from nats.micro.request import ERROR_CODE_HEADER
 
 from ingest.errors import VigilError
 from ingest.redact import redact
-from vigil.subscribe import Address, SubscribeError, ignore
+from vigil.subscribe import Address, SubscribeError, connect
 
 # Adding a stream may load a model.
 ANSWER_S = 120.0
@@ -39,13 +38,7 @@ def ask(address: Address, endpoint: str, **request: Any) -> Any:
 
 
 async def _ask(address: Address, endpoint: str, request: dict[str, Any]) -> Any:
-    options = {"user_credentials": str(address.credentials)} if address.credentials else {}
-    try:
-        client = await nats.connect(
-            address.url.split(","), connect_timeout=3, max_reconnect_attempts=1, error_cb=ignore, **options
-        )
-    except (OSError, nats.errors.Error, TimeoutError) as error:
-        raise SubscribeError(f"cannot connect to NATS at {redact(address.url)}: {redact(str(error))}") from None
+    client = await connect(address, reconnects=1)
     try:
         answer = await client.request(
             address.subjects.control(f"streams.{endpoint}"), json.dumps(request).encode(), timeout=ANSWER_S

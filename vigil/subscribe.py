@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nats
 import nats.errors
+from nats.aio.client import Client
 from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
@@ -53,6 +54,21 @@ def address_of(config: VigilConfig) -> Address:
     return Address(addresses.nats, subjects)
 
 
+async def connect(address: Address, reconnects: int) -> Client:
+    """A connection to a site's NATS server, made again so many times when it breaks; -1: always.
+
+    Raises:
+        SubscribeError: it cannot be made.
+    """
+    options = {"user_credentials": str(address.credentials)} if address.credentials else {}
+    try:
+        return await nats.connect(
+            address.url.split(","), connect_timeout=3, max_reconnect_attempts=reconnects, error_cb=ignore, **options
+        )
+    except (OSError, nats.errors.Error, TimeoutError) as error:
+        raise SubscribeError(f"cannot connect to NATS at {redact(address.url)}: {redact(str(error))}") from None
+
+
 async def events(
     address: Address, stream: str | None = None, event_type: str | None = None, since: datetime | None = None
 ) -> AsyncIterator[TrackEvent]:
@@ -61,14 +77,7 @@ async def events(
     Raises:
         SubscribeError: NATS cannot be reached or has no events stream.
     """
-    options = {"user_credentials": str(address.credentials)} if address.credentials else {}
-    try:
-        client = await nats.connect(
-            address.url.split(","), connect_timeout=3, max_reconnect_attempts=-1, error_cb=ignore,
-            **options,
-        )  # fmt: skip
-    except (OSError, nats.errors.Error, TimeoutError) as error:
-        raise SubscribeError(f"cannot connect to NATS at {redact(address.url)}: {redact(str(error))}") from None
+    client = await connect(address, reconnects=-1)
     policy = DeliverPolicy.NEW if since is None else DeliverPolicy.BY_START_TIME
     try:
         subscription = await client.jetstream().subscribe(

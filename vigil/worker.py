@@ -20,7 +20,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import numpy as np
@@ -66,11 +66,10 @@ class Worker:
         self._device_task: asyncio.Task[None] | None = None
         self._ring: Ring | None = None
         self._streams: dict[int, Stream] = {}  # by number
-        self._removals: set[asyncio.Task[None]] = set()
         self._metrics = WorkerMetrics()
         self._publisher: Publisher | None = None
         self._stopping = asyncio.Event()
-        self._answering: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()  # of orders that take a while
         self._confidence = 0.0
         self._services: Services | None = None
         self._capacity = self._slots_per_stream = 0
@@ -106,18 +105,20 @@ class Worker:
             case "revision":
                 self._streams[order.data["number"]].revise(order.data["config_rev"])
             case "remove":
-                task = asyncio.create_task(self._remove(self._streams[order.data["number"]], order.data["patience_s"]))
-                self._removals.add(task)
-                task.add_done_callback(self._removals.discard)
+                stream = self._streams[order.data["number"]]
+                self._task(self._remove(stream, order.data["patience_s"]), f"remove {stream.name}")
             case "detector":
                 self._confidence = order.data["confidence"]
                 self._attach(socket.socket(fileno=order.fds[0]), ModelInfo.from_json(order.data["model"]))
             case "ask":
-                task = asyncio.create_task(answer(self._control, order, self._answer), name=order.data["question"])
-                self._answering.add(task)
-                task.add_done_callback(self._answering.discard)
+                self._task(answer(self._control, order, self._answer), order.data["question"])
             case "stop":
                 self._stopping.set()
+
+    def _task(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, question: str, asked: dict[str, Any]) -> dict[str, Any]:
         """Every question is about a stream."""
