@@ -25,7 +25,7 @@ class Probe:
 
 def probe(config: VigilConfig) -> list[Probe]:
     """All cameras at once, each within its own time-outs."""
-    with ThreadPoolExecutor(max_workers=min(32, len(config.streams))) as pool:
+    with ThreadPoolExecutor(max_workers=max(1, min(32, len(config.streams)))) as pool:
         return list(pool.map(lambda item: _probe(*item), config.streams.items()))
 
 

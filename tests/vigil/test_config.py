@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vigil.check import probe
 from vigil.config import ConfigError, Problem, VigilConfig, load, parse
 
 HERE = Path(__file__).parent
@@ -468,3 +469,7 @@ def test_a_zone_or_line_that_a_privacy_mask_hides_is_told_of(rule: str, path: st
     problem = the_problem(stream)
     assert (problem.code, problem.path) == ("config.hidden", path)
     assert read(stream.replace("[0.5, 0.9]", "[0.7, 0.9]"))  # a part that is seen is enough
+
+
+def test_a_config_without_streams_can_be_probed() -> None:
+    assert probe(read("streams: {}")) == []
