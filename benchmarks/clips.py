@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -42,12 +42,33 @@ def clip(name: str) -> Path:
     return target
 
 
-def make(source: Path, target: Path, codec: str = "libx264", frames: int = FRAMES) -> None:
+def rated(name: str, mbit_s: float) -> Path:
+    """The same with so many megabits a second, kept within a second's worth of them as cameras with a fixed rate do."""
+    target = OUT / "clips" / f"{name}-1080p25-{mbit_s:g}mbit.mp4"
+    if not target.is_file():
+        rate = str(round(mbit_s * 1e6))
+        # One thread: x264 would else cut pictures into slices, which few cameras do.
+        options = {
+            "preset": "veryfast",
+            "g": "50",
+            "bf": "0",
+            "b": rate,
+            "maxrate": rate,
+            "bufsize": rate,
+            "threads": "1",
+        }
+        make(data_folder() / "videos" / SOURCES[name], target, options=options)
+    return target
+
+
+def make(
+    source: Path, target: Path, codec: str = "libx264", frames: int = FRAMES, options: Mapping[str, str] = OPTIONS
+) -> None:
     """Re-encodes `frames` pictures of a video at `SIZE` and `RATE`, at its own speed, over and over if it is short."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_suffix(".part.mp4")
     with av.open(str(part), "w") as out:
-        stream = out.add_stream(codec, rate=RATE, options=OPTIONS)
+        stream = out.add_stream(codec, rate=RATE, options=dict(options))
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
         pictures = _pictures(source)
         for n in track(range(frames), f"making {target.name}", transient=True):

@@ -63,7 +63,6 @@ def running(cameras: dict[str, Camera], folder: Path) -> Iterator[tuple[Running,
         service.wait_started(START_S)
         inbox = stack.enter_context(Subscriber(service.addresses["nats"], service.addresses["prefix"]))
         wait_for("frames of every camera", lambda: all(len(inbox.of(name)) > 5 for name in streams), START_S)
-        wait_for("a worker in reserve", lambda: len(service.children()["worker"]) >= 2, START_S)
         Holdings.when_settled(service)
         yield service, inbox
         service.stop()

@@ -21,7 +21,7 @@ SETTLE_S = 1.5
 # Memory that changes by less than this in a second stands still.
 STILL_MB = 1.0
 POLL_S = 0.02
-HOLDERS = ("worker", "detector")
+HOLDERS = ("fork server", "worker", "detector")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Holdings:
 
     @classmethod
     def when_settled(cls, service: Running, timeout_s: float = 30.0) -> Holdings:
-        """As `of`, once they stand still: a worker that takes its place in reserve imports for seconds."""
+        """As `of`, once they stand still: what starts loads for seconds."""
         ends = time.monotonic() + timeout_s
         last = cls.of(service)
         while time.monotonic() < ends:

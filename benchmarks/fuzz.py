@@ -2,9 +2,9 @@
 
 `python -m benchmarks.fuzz [--streams 10000] [--first 0] [--processes 2]`
 
-Each stream is made from its seed (benchmarks/fuzz_streams.py) and read as a worker reads a file: source, clock,
-letterbox, resizing. Child processes read, so that a crash is survived and told: the seed says how to see it again
-(`--first SEED --streams 1`).
+Each stream is made from its seed (benchmarks/fuzz_streams.py) and read as a worker reads a file that somebody watches:
+source, camera's own packets, clock, letterbox, resizing. Child processes read, so that a crash is survived and told:
+the seed says how to see it again (`--first SEED --streams 1`).
 """
 
 from __future__ import annotations
@@ -35,8 +35,10 @@ from inference.letterbox import Letterbox
 from ingest.clock import MediaClock
 from ingest.config import SourceConfig
 from ingest.errors import SourceError
+from ingest.live import LivePacket, LivePackets
 from ingest.shrink import Shrinker
 from ingest.sources import open_source
+from ingest.sources.container import Container
 
 IMAGE_SIZE = 320
 # A stream of 1.6 s that is not done by now hangs.
@@ -104,7 +106,11 @@ def read(seed: int, streams: dict[str, tuple[bytes, bytes]], folder: Path) -> Re
     shrinker = Shrinker()
     began = time.perf_counter()
     try:
-        with open_source(SourceConfig(url=str(path), pace="fast")) as source:
+        opening = open_source(SourceConfig(url=str(path), pace="fast"))
+        assert isinstance(opening, Container)
+        opening.taps = [live := LivePackets()]
+        live.watch(_Viewer())
+        with opening as source:
             clock = MediaClock(source.frame_rate)
             last_ns = -1
             for image in source.frames():
@@ -120,6 +126,15 @@ def read(seed: int, streams: dict[str, tuple[bytes, bytes]], folder: Path) -> Re
     except Exception as error:
         failure, expected = f"{type(error).__name__}: {error}", False
     return Read(seed, name, damage, frames, failure, expected, time.perf_counter() - began, _memory_mb())
+
+
+class _Viewer:
+    """Somebody watches the camera's own packets."""
+
+    def packet(self, packet: LivePacket, backlog: bool) -> None:
+        assert packet.data, "a packet holds something"
+
+    def unplayable(self, why: str) -> None: ...
 
 
 def _memory_mb() -> float:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import ROOT
+from ingest.clock import Clock
 from ingest.config import SourceConfig
 from ingest.device_frame import DeviceFrame, is_on_device
-from ingest.frame import Clock
 from ingest.sources import open_source
 from ingest.sources.nvdec import hold_gpu
 

@@ -25,9 +25,9 @@ from inference.config import DetectorConfig
 from inference.heads import load_head
 from inference.letterbox import Letterbox
 from inference.runtimes import Runtime, blank_picture, detect_on_device, load_runtime
+from ingest.clock import Clock
 from ingest.config import SourceConfig
 from ingest.device_frame import DeviceFrame
-from ingest.frame import Clock
 from ingest.shrink import Shrinker
 from ingest.sources import open_source
 from ingest.sources.nvdec import hold_gpu

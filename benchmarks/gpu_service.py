@@ -38,7 +38,7 @@ def measure(
     """One run with so many streams, spread over the clips."""
     config = {
         "detector": detector,
-        "workers": {"streams_per_worker": per_worker, "standby": False},
+        "workers": {"streams_per_worker": per_worker},
         "streams": {f"s{n}": {"url": str(clips[n % len(clips)]), "loop": True} for n in range(streams)},
     }
     began = time.monotonic()

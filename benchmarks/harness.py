@@ -32,10 +32,11 @@ class Reading:
 
     Attributes:
         at: monotonic seconds.
-        cpu_s: CPU seconds so far, by role (worker, detector, nats, supervisor).
+        cpu_s: CPU seconds so far, by role (worker, detector, preview, nats, supervisor).
         memory_bytes: proportional set size of all its processes.
         frames: by stream, then by outcome.
         stages: seconds and number of observations, by stage.
+        totals: of each counter, by name, the sum of all its series.
     """
 
     at: float
@@ -43,6 +44,7 @@ class Reading:
     memory_bytes: int
     frames: dict[str, dict[str, int]]
     stages: dict[str, tuple[float, int]]
+    totals: dict[str, float]
 
     def outcomes(self) -> Counter[str]:
         """Frames of all streams by outcome."""
@@ -119,8 +121,11 @@ class Service:
         frames: dict[str, dict[str, int]] = defaultdict(dict)
         sums: dict[str, float] = {}
         counts: dict[str, int] = {}
+        totals: dict[str, float] = defaultdict(float)
         for family in text_string_to_metric_families(self.get("/metrics")):
             for sample in family.samples:
+                if sample.name.endswith("_total"):
+                    totals[sample.name] += sample.value
                 if sample.name == "vigil_frames_total":
                     frames[sample.labels["stream"]][sample.labels["outcome"]] = int(sample.value)
                 elif sample.name == "vigil_stage_seconds_sum":
@@ -134,14 +139,13 @@ class Service:
             times = process.cpu_times()
             cpu_s[_role(process)] += times.user + times.system
             memory += process.memory_full_info().pss
-        return Reading(
-            time.monotonic(), dict(cpu_s), memory, dict(frames), {name: (sums[name], counts[name]) for name in sums}
-        )
+        stages = {name: (sums[name], counts[name]) for name in sums}
+        return Reading(time.monotonic(), dict(cpu_s), memory, dict(frames), stages, dict(totals))
 
 
 def _role(process: psutil.Process) -> str:
     line = " ".join(process.cmdline())
-    return next((role for role in ("detector", "worker", "nats") if role in line), "supervisor")
+    return next((role for role in ("detector", "worker", "preview", "nats") if role in line), "supervisor")
 
 
 def cores() -> int:

@@ -48,7 +48,7 @@ def run(streams: dict[str, Any], seconds: float) -> tuple[Reading, Reading, dict
     """The service's accounts before and after, and the latencies in seconds that a subscriber saw, by stream."""
     config = {
         "detector": {"model": str(data_folder() / "weights" / "yolov8n.pt")},
-        "workers": {"streams_per_worker": 64, "standby": False},
+        "workers": {"streams_per_worker": 64},
         "streams": streams,
     }
     with Service(config) as service:

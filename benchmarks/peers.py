@@ -68,7 +68,7 @@ def vigil_fps(weights: Path, video: Path, streams: int) -> float:
     """Analysed and published frames per second of the service."""
     config = {
         "detector": {"model": str(weights)},
-        "workers": {"streams_per_worker": 64, "standby": False},
+        "workers": {"streams_per_worker": 64},
         "streams": {
             f"s{n}": {"url": str(video), "loop": True, "pace": "fast", "on_full": "block"} for n in range(streams)
         },

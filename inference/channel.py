@@ -16,11 +16,12 @@ import numpy as np
 from inference.found import Found, Rows, Spans
 
 _HELLO = struct.Struct("<IQ?")
-_FILLED = struct.Struct("<IIHH?fQQ?")
-_ANSWER = struct.Struct("<IIBHHQff")
-# Follows the rows where objects have more than a box: of how many, keypoints of each, whether corners, spans of masks.
-_DETAILS = struct.Struct("<HHHi")
-# At most 1000 boxes (`detector.max_detections`) take 24,026 bytes.
+_FILLED = struct.Struct("<IIHH?fQQ??")
+_ANSWER = struct.Struct("<IIBHHQfff")
+# Follows the rows where objects have more than a box: of how many, keypoints of each, whether corners, spans of masks,
+# length of features.
+_DETAILS = struct.Struct("<HHHiH")
+# At most 1000 boxes (`detector.max_detections`) take 24,033 bytes.
 MAX_DETAIL_BYTES = 96 * 1024
 FILLED_BYTES = _FILLED.size
 MAX_MESSAGE_BYTES = 120 * 1024
@@ -43,7 +44,7 @@ class Filled:
     """Worker to detector: this slot holds a frame.
 
     `keep_all`: do not replace it by a newer one; `weight`: the stream's share of the device; `on_device`: the picture
-    is in the ring in GPU memory, not in the host's.
+    is in the ring in GPU memory, not in the host's; `wants_features`: tell what each object looks like.
     """
 
     slot: int
@@ -55,6 +56,7 @@ class Filled:
     seq: int
     sent_ns: int
     on_device: bool = False
+    wants_features: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,8 @@ class Answer:
     Attributes:
         found: what is in the picture, in model-input pixels; its details take `MAX_DETAIL_BYTES` at most.
         wait_s: from the message being sent to inference starting.
-        infer_s: inference and decoding of the batch this frame was in.
+        infer_s: inference of the batch this frame was in.
+        post_s: reading the boxes from its output.
     """
 
     slot: int
@@ -75,6 +78,7 @@ class Answer:
     wait_s: float
     infer_s: float
     found: Found
+    post_s: float = 0.0
 
 
 def pack_filled(message: Filled) -> bytes:
@@ -88,6 +92,7 @@ def pack_filled(message: Filled) -> bytes:
         message.seq,
         message.sent_ns,
         message.on_device,
+        message.wants_features,
     )
 
 
@@ -98,38 +103,41 @@ def unpack_filled(data: bytes) -> Filled:
 def pack_answer(answer: Answer) -> bytes:
     head = _ANSWER.pack(
         answer.slot, answer.stream, answer.outcome, answer.batch, len(answer.found.rows), answer.seq, answer.wait_s,
-        answer.infer_s,
+        answer.infer_s, answer.post_s,
     )  # fmt: skip
     rows = np.ascontiguousarray(answer.found.rows, np.float32).tobytes()
     return head + rows if answer.found.is_plain else head + rows + _pack_details(answer.found)
 
 
 def unpack_answer(data: bytes) -> Answer:
-    slot, stream, outcome, batch, count, seq, wait_s, infer_s = _ANSWER.unpack_from(data)
+    slot, stream, outcome, batch, count, seq, wait_s, infer_s, post_s = _ANSWER.unpack_from(data)
     rows = np.frombuffer(data, np.float32, count * 6, _ANSWER.size).reshape(count, 6)
     end = _ANSWER.size + rows.nbytes
     found = Found(rows) if end == len(data) else _unpack_details(rows, data, end)
-    return Answer(slot, stream, Outcome(outcome), batch, seq, wait_s, infer_s, found)
+    return Answer(slot, stream, Outcome(outcome), batch, seq, wait_s, infer_s, found, post_s)
 
 
 def _pack_details(found: Found) -> bytes:
-    keypoints, corners, masks = found.keypoints, found.corners, found.masks
+    keypoints, corners, masks, features = found.keypoints, found.corners, found.masks, found.features
     points = 0 if keypoints is None else keypoints.shape[1]
     spans = -1 if masks is None else len(masks.spans)
-    parts = [_DETAILS.pack(found.detailed, points, corners is not None, spans)]
+    length = 0 if features is None else features.shape[1]
+    parts = [_DETAILS.pack(found.detailed, points, corners is not None, spans, length)]
     if keypoints is not None:
         parts.append(np.ascontiguousarray(keypoints, np.float32).tobytes())
     if corners is not None:
         parts.append(np.ascontiguousarray(corners, np.float32).tobytes())
     if masks is not None:
         parts += [np.ascontiguousarray(masks.ends, np.int32).tobytes(), np.ascontiguousarray(masks.spans).tobytes()]
+    if features is not None:
+        parts.append(np.ascontiguousarray(features, np.float16).tobytes())
     return b"".join(parts)
 
 
 def _unpack_details(rows: Rows, data: bytes, offset: int) -> Found:
-    count, points, has_corners, spans = _DETAILS.unpack_from(data, offset)
+    count, points, has_corners, spans, length = _DETAILS.unpack_from(data, offset)
     offset += _DETAILS.size
-    keypoints = corners = masks = None
+    keypoints = corners = masks = features = None
     if points:
         keypoints = np.frombuffer(data, np.float32, count * points * 3, offset).reshape(count, points, 3)
         offset += keypoints.nbytes
@@ -139,7 +147,10 @@ def _unpack_details(rows: Rows, data: bytes, offset: int) -> Found:
     if spans >= 0:
         ends = np.frombuffer(data, np.int32, count, offset)
         masks = Spans(np.frombuffer(data, np.uint16, spans * 3, offset + ends.nbytes).reshape(spans, 3), ends)
-    return Found(rows, keypoints, corners, masks)
+        offset += ends.nbytes + masks.spans.nbytes
+    if length:
+        features = np.frombuffer(data, np.float16, count * length, offset).reshape(count, length)
+    return Found(rows, keypoints, corners, masks, features)
 
 
 def send_hello(link: socket.socket, ring_fd: int, slots: int, slot_bytes: int, wants_device_ring: bool = False) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference import masks
+from inference.features import unit
 from inference.found import Found
 from inference.letterbox import Letterbox
 from inference.masks import Mask
@@ -30,6 +31,8 @@ class Detections:
         corners: float32 [N, 4, 2]: x, y of oriented boxes in source-frame pixels, one way round; they may lie outside
             the frame. None when the model has none, NaN where they were dropped. `boxes` are the upright boxes around.
         masks: N of them over the source frame, None where one was dropped; None when the model has none.
+        features: float32 [N, D], what each object looks like, rows of length 1: the more alike, the larger their
+            product. Zeros for an object of which it is not known. None when nobody wants them, or there was no time.
     """
 
     boxes: NDArray[np.float32]
@@ -38,6 +41,7 @@ class Detections:
     keypoints: NDArray[np.float32] | None = None
     corners: NDArray[np.float32] | None = None
     masks: tuple[Mask | None, ...] | None = None
+    features: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         _check("boxes", self.boxes, (len(self.boxes), 4), np.float32)
@@ -47,6 +51,8 @@ class Detections:
             _check("keypoints", self.keypoints, (len(self.boxes), *self.keypoints.shape[1:2], 3), np.float32)
         if self.corners is not None:
             _check("corners", self.corners, (len(self.boxes), 4, 2), np.float32)
+        if self.features is not None:
+            _check("features", self.features, (len(self.boxes), *self.features.shape[1:2]), np.float32)
         if self.masks is not None and len(self.masks) != len(self.boxes):
             raise ValueError(f"masks must be {len(self.boxes)}, not {len(self.masks)}")
 
@@ -63,7 +69,7 @@ class Detections:
         scores, class_ids = rows[:, 4].copy(), rows[:, 5].astype(np.int32)
         if found.is_plain:
             return cls(boxes, scores, class_ids)
-        keypoints = corners = shapes = None
+        keypoints = corners = shapes = features = None
         if found.keypoints is not None:
             points = letterbox.points_to_source(found.keypoints[:, :, :2])
             points = points.clip(0, np.array(letterbox.source, np.float32))
@@ -72,14 +78,17 @@ class Detections:
             corners = _filled_up(letterbox.points_to_source(found.corners), len(rows))
         if found.masks is not None:
             shapes = (*masks.to_source(found.masks, letterbox), *[None] * (len(rows) - len(found.masks)))
-        return cls(boxes, scores, class_ids, keypoints, corners, shapes)
+        if found.features is not None:
+            features = np.zeros((len(rows), found.features.shape[1]), np.float32)
+            features[: len(found.features)] = unit(found.features.astype(np.float32))
+        return cls(boxes, scores, class_ids, keypoints, corners, shapes, features)
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     @property
     def is_plain(self) -> bool:
-        """Whether there are boxes only."""
+        """Whether there is nothing to tell but boxes."""
         return self.keypoints is None and self.corners is None and self.masks is None
 
     def to_supervision(self) -> sv.Detections:

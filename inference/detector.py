@@ -11,18 +11,21 @@ import socket
 import threading
 import time
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import structlog
 
 from inference import channel
 from inference.channel import Answer, Filled, Outcome
 from inference.cost import CostCurve, measure
+from inference.features import Features
 from inference.forecast import Forecast
 from inference.found import NOTHING, Found
-from inference.heads import Head
+from inference.heads import Head, Outputs
 from inference.metrics import DetectorMetrics
+from inference.pooling import pooled
 from inference.runtimes import Picture, Runtime, detect_on_device, gpu_of
 from inference.scheduler import Scheduler
 from ingest.ring import Ring
@@ -57,14 +60,39 @@ class _Job:
     frame: Filled
 
 
+def decoded(
+    head: Head, typical: Features | None, outputs: Outputs, height: int, width: int, wants_features: bool
+) -> Found:
+    """What is in a picture, and, if so wanted, looks like; `typical` as for `Detector`."""
+    if typical is None:
+        return head.decode(outputs, height, width)
+    *outputs, grid = outputs
+    found = head.decode(outputs, height, width)
+    if wants_features:
+        features = pooled(grid, found.rows[:, :4], height // len(grid), typical)
+        found = replace(found, features=features.astype(np.float16))
+    return found
+
+
 class Detector:
     def __init__(
-        self, runtime: Runtime, head: Head, metrics: DetectorMetrics, batch: int | Literal["auto"], max_wait_s: float
+        self,
+        runtime: Runtime,
+        head: Head,
+        metrics: DetectorMetrics,
+        batch: int | Literal["auto"],
+        max_wait_s: float,
+        typical: Features | None = None,
     ) -> None:
-        """`batch` bounds a batch, as the runtime does; a frame is held for others for `max_wait_s` at most."""
+        """`batch` bounds a batch, as the runtime does; a frame is held for others for `max_wait_s` at most.
+
+        `typical`: what all objects have in common, of a runtime whose last output is its feature map.
+        """
+        self._typical = typical
         self.runtime = runtime
         self._head = head
         self._metrics = metrics
+        metrics.threads.set(runtime.parallel)
         self._work = threading.Condition()
         self._batch = batch
         self._max_wait_s = max_wait_s
@@ -205,7 +233,7 @@ class Detector:
         while batch := self._next_batch():
             self._busy_since[thread] = time.monotonic()
             self._infer(batch)
-            self._busy_since.pop(thread)
+            self._metrics.busy.inc(time.monotonic() - self._busy_since.pop(thread))
 
     def _next_batch(self) -> list[_Job]:
         with self._work:
@@ -245,8 +273,8 @@ class Detector:
             inferred = time.monotonic_ns()
             if found is None:
                 found = [
-                    self._fitting(self._head.decode([output[index] for output in outputs], height, width))
-                    for index in range(len(batch))
+                    self._found([output[index] for output in outputs], height, width, job.frame.wants_features)
+                    for index, job in enumerate(batch)
                 ]
         except Exception as error:  # whatever a runtime raises must reach the workers as an answer
             self._failed(batch, error)
@@ -255,16 +283,19 @@ class Detector:
         infer_s = (inferred - began) / 1e9
         self._metrics.batch.observe(len(batch))
         self._metrics.infer.observe(infer_s)
-        self._metrics.post.observe((time.monotonic_ns() - inferred) / 1e9)
+        post_s = (time.monotonic_ns() - inferred) / 1e9
+        self._metrics.post.observe(post_s)
         for job, one in zip(batch, found, strict=True):
             wait_s = (began - job.frame.sent_ns) / 1e9
             self._metrics.wait.observe(wait_s)
             self._send(job.peer, Answer(
-                job.frame.slot, job.frame.stream, Outcome.ANALYSED, len(batch), job.frame.seq, wait_s, infer_s, one
+                job.frame.slot, job.frame.stream, Outcome.ANALYSED, len(batch), job.frame.seq, wait_s, infer_s, one,
+                post_s,
             ))  # fmt: skip
 
-    def _fitting(self, found: Found) -> Found:
+    def _found(self, outputs: Outputs, height: int, width: int, wants_features: bool) -> Found:
         """What an answer can carry: all boxes, and the details of the best of them."""
+        found = decoded(self._head, self._typical, outputs, height, width, wants_features)
         fitting = found.within(channel.MAX_DETAIL_BYTES)
         if fitting is not found:
             self._metrics.details_dropped.inc(found.detailed - fitting.detailed)

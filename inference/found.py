@@ -45,22 +45,25 @@ class Found:
         keypoints: float32 [M, K, 3]: x, y in input pixels, confidence; None: the model has none.
         corners: float32 [M, 4, 2]: x, y in input pixels of oriented boxes, one way round; None: the model has none.
         masks: M shapes in input pixels; None: the model has none.
+        features: float16 [M, D], what each object looks like, rows of length 1; None: nobody wants them.
     """
 
     rows: Rows
     keypoints: NDArray[np.float32] | None = None
     corners: NDArray[np.float32] | None = None
     masks: Spans | None = None
+    features: NDArray[np.float16] | None = None
 
     @property
     def is_plain(self) -> bool:
         """Whether there are boxes only."""
-        return self.keypoints is None and self.corners is None and self.masks is None
+        return self.keypoints is None and self.corners is None and self.masks is None and self.features is None
 
     @property
     def detailed(self) -> int:
         """M: of how many objects there is more than the box."""
-        return max(0 if part is None else len(part) for part in (self.keypoints, self.corners, self.masks))
+        parts = (self.keypoints, self.corners, self.masks, self.features)
+        return max(0 if part is None else len(part) for part in parts)
 
     def first(self, count: int) -> Found:
         """The same boxes, and the details of the first `count` objects only."""
@@ -69,6 +72,7 @@ class Found:
             None if self.keypoints is None else self.keypoints[:count],
             None if self.corners is None else self.corners[:count],
             None if self.masks is None else self.masks.first(count),
+            None if self.features is None else self.features[:count],
         )
 
     def within(self, limit_bytes: int) -> Found:
@@ -76,7 +80,7 @@ class Found:
         if self.is_plain:
             return self
         per_object = np.zeros(self.detailed, np.int64)
-        for part in (self.keypoints, self.corners):
+        for part in (self.keypoints, self.corners, self.features):
             if part is not None and len(part):
                 per_object += part[0].nbytes
         if self.masks is not None:

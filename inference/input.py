@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,6 +46,8 @@ class InputSpec:
 
     def blob(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Pictures of one size, uint8 BGR [height, width, 3], as the model wants them: float32 [batch, 3, H, W]."""
+        import cv2  # slow to import, and the supervisor needs none
+
         blob = cv2.dnn.blobFromImages(list(pictures), 1 / self.scale, swapRB=self.color == "rgb")
         if any(self.mean) or self.std != (1.0, 1.0, 1.0):
             blob -= np.array(self.mean, np.float32)[None, :, None, None]

@@ -106,6 +106,17 @@ def find_model(model: str) -> tuple[Path, str]:
     return path, f"auto: downloaded {PREFERRED}"
 
 
+def at_hand(model: str) -> Path | None:
+    """As `find_model`, without a download: None where it takes one, the starter where `auto` would try one.
+
+    Raises:
+        ModelError: the starter is asked for, and missing.
+    """
+    if model in ("starter", "auto"):
+        return (_local(PREFERRED) if model == "auto" else None) or _starter()
+    return _local(model)
+
+
 def _starter() -> Path:
     if not STARTER.is_file():
         raise ModelError(f"the starter detector is missing from this installation: {STARTER}")

@@ -96,7 +96,7 @@ def self_test(runtime: Runtime, budget_s: float = BUDGET_S) -> None:
     """
     info = runtime.info
     try:
-        views = [_view(photo, info.input) for photo in PHOTOS]
+        views = [view(photo, info.input) for photo in PHOTOS]
     except SourceError as error:
         log.info("self-test skipped", model=info.name, why=str(error))
         return
@@ -156,11 +156,16 @@ def _alternatives(described: InputSpec) -> Iterator[InputSpec]:
             yield replace(described, color=color, scale=scale, mean=mean, std=std)  # type: ignore[arg-type]
 
 
-def _view(photo: _Photo, spec: InputSpec) -> _View:
+def view(photo: _Photo, spec: InputSpec, saturation: float = SATURATION) -> _View:
+    """A photograph as a model sees it at its probe size.
+
+    Raises:
+        SourceError: it is missing.
+    """
     picture = cv2.imread(str(photo_path(photo.name)))
     assert picture is not None, "it is part of the package"
     grey = picture.mean(axis=2, keepdims=True, dtype=np.float32)
-    vivid = (grey + (picture - grey) * SATURATION).clip(0, 255).astype(np.uint8)
+    vivid = (grey + (picture - grey) * saturation).clip(0, 255).astype(np.uint8)
     height, width = probe_size(spec)
     letterbox = Letterbox.fit(
         picture.shape[1], picture.shape[0], max(height, width), replace(spec, fixed=(height, width))

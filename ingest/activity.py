@@ -1,6 +1,7 @@
-"""Which calls into FFmpeg a worker's streams are in, told to the supervisor through shared memory.
+"""What a worker's streams are at, told to the supervisor through shared memory, where it stays when the worker hangs.
 
-Such a call can hang past any time-out, and can end the process; whoever is left wants to know which stream it was.
+A call into FFmpeg can hang past any time-out, and can end the process; whoever is left wants to know which stream it
+was. And a process that answers is no proof that there are pictures: how fresh they are can be read here at any time.
 """
 
 from __future__ import annotations
@@ -13,24 +14,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 IDLE = 0
-ROW_BYTES = 16
+NEVER = 0
+COLUMNS = 4
+ROW_BYTES = 8 * COLUMNS
 # A call that has a time-out of its own is given this much longer to come back before it counts as hanging.
 MARGIN_S = 3.0
+# How often the supervisor looks.
+LOOK_S = 0.25
 
 
 class Activity:
-    """Two numbers per stream of a worker: when the call it is in must have returned, and which thread reads it.
+    """Four numbers per stream of a worker: when the call it is in must have returned, which thread reads it, when its
+    last frame came and when the last one was analysed.
 
-    The time is in ns of `time.monotonic_ns()`, or `IDLE`; the thread is named as `threading.get_ident()` does. A row is
-    written by its stream's reader alone and read by another process; 8 aligned bytes are never torn.
+    Times are in ns of `time.monotonic_ns()`, or `IDLE` and `NEVER`; the thread is named as `threading.get_ident()`
+    does. Each is written by one thread and read by another process; 8 aligned bytes are never torn.
     """
 
     def __init__(self, fd: int, streams: int) -> None:
         """Maps the memory behind `fd`, which is this object's from now on."""
         self.fd = fd
         self._memory = mmap.mmap(fd, streams * ROW_BYTES)
-        rows: NDArray[np.int64] = np.frombuffer(self._memory, np.int64).reshape(streams, 2)
+        rows: NDArray[np.int64] = np.frombuffer(self._memory, np.int64).reshape(streams, COLUMNS)
         self._due_ns, self._threads = rows[:, 0], rows[:, 1]
+        self._frame_ns, self._analysed_ns = rows[:, 2], rows[:, 3]
 
     @classmethod
     def create(cls, streams: int) -> Activity:
@@ -52,7 +59,25 @@ class Activity:
     def leave(self, number: int) -> None:
         self._due_ns[number] = IDLE
 
+    def frame(self, number: int, at_ns: int) -> None:
+        """The stream has a frame."""
+        self._frame_ns[number] = at_ns
+
+    # -- the worker's loop
+
+    def analysed(self, number: int, at_ns: int) -> None:
+        """What is in a frame of the stream is known."""
+        self._analysed_ns[number] = at_ns
+
     # -- the supervisor's side
+
+    def begin(self, number: int) -> None:
+        """The number is another stream's from now on."""
+        self._frame_ns[number] = self._analysed_ns[number] = NEVER
+
+    def fresh(self, number: int) -> tuple[int, int]:
+        """When the stream's last frame came and the last one was analysed, each `NEVER` if there was none."""
+        return int(self._frame_ns[number]), int(self._analysed_ns[number])
 
     def overdue(self, now_ns: int) -> list[int]:
         """The numbers of the streams whose call should have returned."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from ingest.clock import LEAST_STEP_NS, NS, MediaClock
-from ingest.frame import Clock
+from ingest.clock import LEAST_STEP_NS, NS, Clock, MediaClock
 from ingest.rtcp import CameraTime
 
 BUCKET_NS = NS

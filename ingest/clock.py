@@ -1,7 +1,8 @@
-"""Turns a container's timestamps into media time that never goes backwards."""
+"""When a picture was taken: by whose clock, and media time that never goes backwards."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from fractions import Fraction
 
 NS = 1_000_000_000
@@ -10,6 +11,13 @@ MAX_BEHIND_NS = NS
 LEAST_STEP_NS = NS // 1000
 # MPEG-TS counts in 33 bits, RTP and FLV in 32.
 WRAPS = (1 << 33, 1 << 32)
+
+
+class Clock(StrEnum):
+    """What told when a picture was taken: the camera itself, or the arrival of its frames."""
+
+    RTCP = "rtcp"
+    ARRIVAL = "arrival"
 
 
 class MediaClock:

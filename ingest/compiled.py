@@ -27,6 +27,11 @@ def compiled_nogil(function: Function) -> Function:
     return numba.njit(cache=True, nogil=True)(function)  # type: ignore[no-any-return]
 
 
+def compiled_before() -> bool:
+    """Whether code of these sources has been compiled on this machine; if not, that takes half a minute, once."""
+    return any(Path(numba.config.CACHE_DIR).iterdir())
+
+
 def _cache_folder() -> Path:
     """One for each state of all the compiled sources.
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator, model_validator
 
 from ingest.addresses import CHECKS
-from ingest.polygon import Polygon
-from ingest.privacy import PrivacyMasks, hides_all
+from ingest.polygon import Polygon, cover_all
 from ingest.sources import SCHEMES
+
+if TYPE_CHECKING:
+    from ingest.privacy import PrivacyMasks
 
 MaskName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
 
@@ -102,7 +104,7 @@ class SourceConfig(BaseModel):
     @field_validator("privacy_masks")
     @classmethod
     def _leave_something(cls, masks: dict[str, PrivacyMask]) -> dict[str, PrivacyMask]:
-        if masks and hides_all([mask.polygon for mask in masks.values()]):
+        if masks and cover_all([mask.polygon for mask in masks.values()]):
             raise ValueError("together they hide the whole picture; leave a part of it, or remove the stream")
         return masks
 
@@ -121,8 +123,11 @@ class SourceConfig(BaseModel):
     @property
     def masks(self) -> PrivacyMasks | None:
         """What fills the privacy masks, if there are any; a new one each time, for one reader."""
-        polygons = [mask.polygon for mask in self.privacy_masks.values()]
-        return PrivacyMasks(polygons) if polygons else None
+        if not self.privacy_masks:
+            return None
+        from ingest.privacy import PrivacyMasks  # slow to import, and the supervisor needs none
+
+        return PrivacyMasks([mask.polygon for mask in self.privacy_masks.values()])
 
     @property
     def is_file(self) -> bool:

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.clock import Clock
 from ingest.privacy import PrivacyMasks
 from ingest.shrink import Shrinker, whole
-
-
-class Clock(StrEnum):
-    """What told when a picture was taken: the camera itself, or the arrival of its frames."""
-
-    RTCP = "rtcp"
-    ARRIVAL = "arrival"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +45,14 @@ class Frame:
 
     @property
     def pts(self) -> int | None:
-        """The source's own timestamp, in units of its own."""
+        """The source's own timestamp, in units of its own, `time_base_s`."""
         return self._native.pts
+
+    @property
+    def time_base_s(self) -> float | None:
+        """Seconds; None where the source does not say."""
+        base = self._native.time_base
+        return float(base) if base else None
 
     @property
     def width(self) -> int:

@@ -16,6 +16,11 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+# Frames that pass by the detector wait in order behind those at it, each with its picture: no more of them than it gets
+# through while an answer takes a usual time.
+MOST_PASSING = 8
+
+
 class Fate(StrEnum):
     """What became of a frame. Dropped: there was no room or no detector. Skipped: it was not wanted."""
 
@@ -25,6 +30,8 @@ class Fate(StrEnum):
     DROPPED_DETECTOR = "dropped_detector"
     DROPPED_ERROR = "dropped_error"
     SKIPPED_SAMPLE = "skipped_sample"
+    SKIPPED_MOTION = "skipped_motion"
+    SKIPPED_ADAPTIVE = "skipped_adaptive"
 
 
 @dataclass(slots=True)
@@ -36,7 +43,7 @@ class _Entry(Generic[Item, Result]):
 
 
 class FrameLedger(Generic[Item, Result]):
-    """Thread-safe; no call blocks. Its size is bounded by the stream's ring slots."""
+    """Thread-safe; no call blocks. Its size is bounded by the stream's ring slots and `MOST_PASSING`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -53,6 +60,23 @@ class FrameLedger(Generic[Item, Result]):
         """A frame that goes to the detector; returns its ticket."""
         with self._lock:
             return self._add(_Entry(item, is_frame=True))
+
+    def has_room(self) -> bool:
+        """Whether another frame may pass by."""
+        with self._lock:
+            return self._has_room()
+
+    def pass_by(self, item: Item, fate: Fate) -> bool:
+        """A frame that does not go to the detector, and is released after those before it all the same.
+
+        False when too many wait already: it is counted, and goes no further.
+        """
+        with self._lock:
+            self._fates[fate] += 1
+            room = self._has_room()
+            if room:
+                self._add(_Entry(item, is_frame=True, done=True))
+            return room
 
     def withdraw(self, ticket: int) -> None:
         """Takes back a departure that did not happen."""
@@ -92,6 +116,9 @@ class FrameLedger(Generic[Item, Result]):
         """Frames by fate, and frames in flight."""
         with self._lock:
             return dict(self._fates), sum(not entry.done for entry in self._entries.values())
+
+    def _has_room(self) -> bool:
+        return sum(entry.is_frame and entry.done for entry in self._entries.values()) < MOST_PASSING
 
     def _add(self, entry: _Entry[Item, Result]) -> int:
         self._ticket += 1

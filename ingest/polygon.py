@@ -40,3 +40,8 @@ def covers(masks: Sequence[Sequence[Corner]], shape: Sequence[Corner]) -> bool:
     """Whether all of a polygon, or of a line of two points, lies under the masks, which are polygons."""
     inner = Shape(shape) if len(shape) > 2 else LineString(shape)
     return bool(union_all([Shape(mask) for mask in masks]).covers(inner))
+
+
+def cover_all(masks: Sequence[Sequence[Corner]]) -> bool:
+    """Whether polygons leave nothing of the picture to see."""
+    return covers(masks, [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)])

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from shapely import Polygon as Shape
-from shapely import box, union_all
 
 from ingest.compiled import compiled_nogil
 
@@ -28,6 +26,8 @@ FILL_VALUE = 114
 # Pixels around a mask that go with it: OpenCV draws edges to the pixel, not every pixel they touch; and where several
 # pixels share a sample of colour, conversions mix that with the next one.
 DRAWN_PX, COLOR_PX = 1, 2
+# Sizes that pictures of one stream are made in at a time: the detector's and the viewers'.
+MOST_SIZES = 4
 # Fixed-point digits of corners given to OpenCV.
 SHIFT = 4
 
@@ -41,19 +41,26 @@ class _Resized(NamedTuple):
 
 
 class PrivacyMasks:
-    """The masks of one stream. Work on whole pictures and on slots may go on in two threads.
+    """The masks of one stream, for all threads that make pictures of its frames.
 
     `polygons` are corners [[x, y], …] in parts of the picture's width and height.
     """
 
     def __init__(self, polygons: Sequence[Sequence[tuple[float, float]]]) -> None:
         self._polygons = [np.array(polygon, np.float64) for polygon in polygons]
+        self._hidden: tuple[tuple[int, int], Bits] | None = None
         self._whole: tuple[tuple[int, ...], NDArray[np.int64]] | None = None
-        self._shrunk: tuple[_Resized, NDArray[np.int64]] | None = None
+        self._shrunk: dict[_Resized, NDArray[np.int64]] = {}
         self._on_device: tuple[_Resized, torch.Tensor] | None = None
 
     def hidden(self, width: int, height: int) -> Bits:
-        """The pixels of a source picture that nobody may see, bool [height, width]."""
+        """The pixels of a source picture that nobody may see, bool [height, width], read-only."""
+        kept = self._hidden
+        if kept is None or kept[0] != (width, height):
+            self._hidden = kept = (width, height), self._drawn(width, height)
+        return kept[1]
+
+    def _drawn(self, width: int, height: int) -> Bits:
         # With a border, as edges along the picture's own may be drawn just outside of it.
         bits = np.zeros((height + 2 * DRAWN_PX, width + 2 * DRAWN_PX), np.uint8)
         for polygon in self._polygons:
@@ -65,6 +72,7 @@ class PrivacyMasks:
         bits = np.maximum(bits, _neighbour(bits, 0))
         bits = np.maximum(bits, _neighbour(bits, 1))
         hidden: Bits = _widened(bits, COLOR_PX) > 0
+        hidden.flags.writeable = False
         return hidden
 
     def hidden_in(self, source: tuple[int, int], size: tuple[int, int]) -> Bits:
@@ -77,10 +85,11 @@ class PrivacyMasks:
 
     def fill(self, picture: NDArray[np.uint8]) -> None:
         """Hides what is to be hidden in a picture of the source's size, uint8 [height, width, 3], contiguous."""
-        if self._whole is None or self._whole[0] != picture.shape:
+        whole = self._whole
+        if whole is None or whole[0] != picture.shape:
             height, width, _ = picture.shape
-            self._whole = picture.shape, _runs(self.hidden(width, height))
-        _fill(picture.reshape(-1), self._whole[1], FILL_VALUE)
+            whole = self._whole = picture.shape, _runs(self.hidden(width, height))
+        _fill(picture.reshape(-1), whole[1], FILL_VALUE)
 
     def fill_shrunk(self, source: tuple[int, int], slot: NDArray[np.uint8], place: Place) -> None:
         """As `fill`, in the part of `slot`, uint8 [height, width, 3], contiguous, that a resized picture was put into.
@@ -91,9 +100,12 @@ class PrivacyMasks:
             place: left, top, width and height of the part.
         """
         key = _Resized(source, place, slot.shape)
-        if self._shrunk is None or self._shrunk[0] != key:
-            self._shrunk = key, _runs(self._in_slot(key))
-        _fill(slot.reshape(-1), self._shrunk[1], FILL_VALUE)
+        runs = self._shrunk.get(key)
+        if runs is None:
+            runs = _runs(self._in_slot(key))
+            # Not changed but replaced: another thread may be looking.
+            self._shrunk = {**(self._shrunk if len(self._shrunk) < MOST_SIZES else {}), key: runs}
+        _fill(slot.reshape(-1), runs, FILL_VALUE)
 
     def fill_on_device(self, source: tuple[int, int], slot: torch.Tensor, place: Place) -> None:
         """As `fill_shrunk`, for a slot in GPU memory, on the current stream of its device."""
@@ -107,11 +119,6 @@ class PrivacyMasks:
         bits = np.zeros(key.shape[:2], np.bool_)
         bits[top : top + height, left : left + width] = self.hidden_in(key.source, (width, height))
         return bits
-
-
-def hides_all(polygons: Sequence[Sequence[tuple[float, float]]]) -> bool:
-    """Whether nothing of the picture is left to see."""
-    return bool(union_all([Shape(polygon) for polygon in polygons]).covers(box(0, 0, 1, 1)))
 
 
 def warm_up() -> None:

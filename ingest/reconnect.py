@@ -27,6 +27,7 @@ class StreamState(StrEnum):
         FAILED: given up; only a source that ends, such as a file, is.
         ENDED: a file came to its end.
         STOPPED: the service let go of the stream.
+        PAUSED: the service let go of the camera, and waits for somebody to say that it is to go on.
     """
 
     CONNECTING = "connecting"
@@ -36,6 +37,7 @@ class StreamState(StrEnum):
     FAILED = "failed"
     ENDED = "ended"
     STOPPED = "stopped"
+    PAUSED = "paused"
 
 
 class Backoff:

@@ -30,3 +30,11 @@ def redact(text: str) -> str:
     text = _USERINFO.sub(_hide_userinfo, text)
     text = _STREAM_KEY.sub(lambda m: f"{m['app']}***", text)
     return _PARAMETER.sub(lambda m: f"{m['key']}=***", text)
+
+
+_HIDDEN = re.compile(r"(?:^|[:=/])\*\*\*(?:$|[@&\s/?])")
+
+
+def is_redacted(text: str) -> bool:
+    """Whether something has been taken out of it: what was shown comes back as if it were the real thing."""
+    return _HIDDEN.search(text) is not None

@@ -11,13 +11,15 @@ from ingest.errors import VigilError
 
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
-    """One thing wrong with what was asked: the field, what was given, why it is wrong and how to mend it."""
+    """One thing wrong with what was asked: the field, what was given, why it is wrong and how to mend it; in a text, on
+    which line."""
 
     code: str
     path: str
     value: str | None
     message: str
     mend: str | None
+    line: int | None = None
 
 
 class RefusedError(VigilError):
@@ -55,6 +57,10 @@ class StreamAdmin(Protocol):
         ...
 
     async def remove(self, stream: str, keep: bool) -> None: ...
+
+    async def pause(self, stream: str, paused: bool, keep: bool) -> None:
+        """Lets go of the stream's camera, or takes it up again; the stream stays known, with its settings."""
+        ...
 
     def config_state(self) -> dict[str, Any]:
         """Which configuration is in force, and what is wrong with a newer one that is not."""

@@ -1,19 +1,19 @@
-"""`/api/v1/streams` and `/api/v1/config`: what is served, and changing it."""
+"""`/api/v1/streams`: what is served, and changing it; what streams' workers are asked for."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, Protocol
 
-from fastapi import APIRouter, FastAPI, Query, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, FastAPI, Query
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from publish.admin import RefusedError, StreamAdmin
-from publish.problem import problem
+from ingest.errors import VigilError
+from publish.admin import StreamAdmin
+from publish.heatmap import png
+from publish.problem import problem, problems
 
-STATUS = {"streams.unknown": 404, "streams.exists": 409, "streams.fixed": 409}
-REFUSED = 422
+RETRY_AFTER_S = 2
 
 
 class NewStream(BaseModel):
@@ -24,20 +24,14 @@ class NewStream(BaseModel):
     id: str = Field(description="Lower-case letters, digits, - and _")
 
 
-def add_streams_api(app: FastAPI, admin: StreamAdmin) -> None:
-    router = APIRouter(prefix="/api/v1")
+class Asking(Protocol):
+    async def ask(self, stream: str, question: str, **data: Any) -> dict[str, Any]:
+        """What the stream's worker answers; VigilError: its refusal, or that there is none."""
+        ...
 
-    @app.exception_handler(RefusedError)
-    async def refused(request: Request, refusal: RefusedError) -> JSONResponse:
-        del request
-        return problem(STATUS.get(refusal.code, REFUSED), **refusal.told())
 
-    @app.exception_handler(RequestValidationError)
-    async def not_understood(request: Request, error: RequestValidationError) -> JSONResponse:
-        del request
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return problem(REFUSED, "http.invalid", f"{where}: {first['msg']}")
+def add_streams_api(app: FastAPI, admin: StreamAdmin, workers: Asking) -> None:
+    router = APIRouter(prefix="/api/v1", tags=["Streams"])
 
     @router.get("/streams", summary="The streams and how they are doing")
     async def streams() -> list[dict[str, Any]]:
@@ -63,8 +57,30 @@ def add_streams_api(app: FastAPI, admin: StreamAdmin) -> None:
     async def remove(stream: str, keep: bool = keeps) -> None:
         await admin.remove(stream, keep)
 
-    @router.get("/config", summary="Which configuration is in force")
-    async def config() -> dict[str, Any]:
-        return admin.config_state()
+    @router.post("/streams/{stream}/pause", summary="Let go of a stream's camera; the stream stays known")
+    async def pause(stream: str, keep: bool = keeps) -> dict[str, Any]:
+        await admin.pause(stream, True, keep)
+        return admin.stream(stream)
+
+    @router.post("/streams/{stream}/resume", summary="Take up a paused stream again")
+    async def resume(stream: str, keep: bool = keeps) -> dict[str, Any]:
+        await admin.pause(stream, False, keep)
+        return admin.stream(stream)
+
+    picture: dict[int | str, dict[str, Any]] = {
+        200: {"content": {"image/png": {}}, "description": "Rows of seconds, or a picture of them"},
+        **problems(503),
+    }
+
+    @router.get("/streams/{stream}/heatmap", summary="Where objects spent their time", responses=picture)
+    async def heatmap(stream: str, format: Literal["json", "png"] = "json") -> Response:
+        admin.stream(stream)
+        try:
+            heat = await workers.ask(stream, "heatmap")
+        except VigilError as error:
+            return problem(503, error.code, str(error), {"Retry-After": str(RETRY_AFTER_S)})
+        if format == "png":
+            return Response(png(heat["seconds"]), media_type="image/png")
+        return JSONResponse({"stream": stream, **heat})
 
     app.include_router(router)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from publish.config import NatsConfig
+
 EVENTS_STREAM = "VIGIL_EVENTS"
 STATUS_STREAM = "VIGIL_STATUS"
 
@@ -13,6 +15,10 @@ class Subjects:
     """All subjects of one site; stream ids are single tokens, so wildcards mean what they say."""
 
     prefix: str
+
+    @classmethod
+    def of(cls, config: NatsConfig, site: str) -> Subjects:
+        return cls(config.prefix or f"vigil.{site}")
 
     def frames(self, stream: str) -> str:
         return f"{self.prefix}.frames.{stream}"

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in the service: its threads wait for each other, spinning
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # PyTorch's: several test processes share the cores
 
 import hypothesis
 import pytest
+import structlog
 
 # Kernels are compiled on their first call, and machines are noisy.
 hypothesis.settings.register_profile("vigil", deadline=None)
 hypothesis.settings.load_profile("vigil")
 
 DATA = Path(os.environ.get("VIGIL_TEST_DATA", Path(__file__).resolve().parents[1] / ".." / "shared" / "data"))
+
+
+@pytest.fixture(autouse=True)
+def log_of_its_own() -> Iterator[None]:
+    """How one test has its log written is no matter of the next one's."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +42,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
     if any(Path("/dev").glob("nvidia[0-9]*")):
         hold_gpu(0)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Of several test processes one compiles a function; nothing is compiled while tests are collected."""
+    if hasattr(session.config, "workerinput") and "numba" in sys.modules:
+        from tests.compiling import compile_once_for_all
+
+        compile_once_for_all()
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -21,6 +21,16 @@ def iou(a: Boxes, b: Boxes) -> float:
 
 
 @compiled
+def distances(a: Boxes, b: Boxes) -> NDArray[np.float64]:
+    """1 - IoU of each of `a` [N, 4] with each of `b` [M, 4]: float64 [N, M]."""
+    apart = np.empty((len(a), len(b)))
+    for n in range(len(a)):
+        for m in range(len(b)):
+            apart[n, m] = 1 - iou(a[n], b[m])
+    return apart
+
+
+@compiled
 def assign(cost: NDArray[np.float64], limit: float) -> NDArray[np.intp]:
     """The column of each row, -1 for none: pairs of least total cost, where leaving a row without costs `limit`.
 
@@ -30,7 +40,9 @@ def assign(cost: NDArray[np.float64], limit: float) -> NDArray[np.intp]:
     rows, real = cost.shape
     columns = real + rows
     gain = np.zeros((rows, columns))
-    gain[:, :real] = np.minimum(cost - limit, 0)
+    for row in range(rows):
+        for column in range(real):
+            gain[row, column] = min(cost[row, column] - limit, 0.0)
     row_price, column_price = np.zeros(rows), np.zeros(columns)
     row_of, column_of = np.full(columns, -1), np.full(rows, -1)
     came_from = np.empty(columns, np.intp)

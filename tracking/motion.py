@@ -93,6 +93,21 @@ def correct(states: States, rows: Rows, boxes: Boxes) -> None:
 
 
 @compiled
+def mahalanobis(states: States, boxes: Boxes) -> NDArray[np.float64]:
+    """How far boxes [M, 4] are from where N objects should be, squared and in standard deviations: float64 [N, M]."""
+    distances = np.zeros((len(states), len(boxes)))
+    measured = np.empty(4)
+    for m in range(len(boxes)):
+        _measure(boxes[m], measured)
+        for n in range(len(states)):
+            height = states[n, POSITION, HEIGHT]
+            for c in range(4):
+                noise = _deviation(c, height, POSITION_WEIGHT, ASPECT_MEASURED) ** 2
+                distances[n, m] += (measured[c] - states[n, POSITION, c]) ** 2 / (states[n, PP, c] + noise)
+    return distances
+
+
+@compiled
 def boxes_of(states: States) -> Boxes:
     """Where the boxes are."""
     boxes = np.empty((len(states), 4))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,34 @@ class Tracks:
         return cls(
             np.zeros(0, np.int64), np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32),
             np.zeros(0, np.int32),
+        )  # fmt: skip
+
+    def moved_to(self, boxes: NDArray[np.float32]) -> Tracks:
+        """The same tracks elsewhere, where nobody has detected them."""
+        return replace(self, boxes=boxes, detection_rows=np.full(len(self), -1, np.int32))
+
+    def shown(self, width: int, height: int) -> NDArray[np.float32]:
+        """Which part of each box is within the picture, float32 [M]."""
+        inside = self.boxes.clip(0, np.array([width, height] * 2, np.float32))
+        areas = [(boxes[:, 2:] - boxes[:, :2]).prod(1) for boxes in (inside, self.boxes)]
+        return np.asarray(areas[0] / np.maximum(areas[1], 1e-6), np.float32)
+
+    def only(self, rows: NDArray[np.bool_]) -> Tracks:
+        """Those of the rows, bool [M]."""
+        if rows.all():
+            return self
+        return Tracks(
+            self.track_ids[rows], self.boxes[rows], self.scores[rows], self.class_ids[rows], self.detection_rows[rows]
+        )
+
+    def joined(self, others: Tracks) -> Tracks:
+        """These, and others after them."""
+        if not len(others):
+            return self
+        return Tracks(
+            np.concatenate([self.track_ids, others.track_ids]), np.concatenate([self.boxes, others.boxes]),
+            np.concatenate([self.scores, others.scores]), np.concatenate([self.class_ids, others.class_ids]),
+            np.concatenate([self.detection_rows, others.detection_rows]),
         )  # fmt: skip
 
     def __len__(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -24,7 +25,7 @@ class UnansweredError(VigilError):
     code = "worker.unanswered"
 
 
-class RefusedError(VigilError):
+class DeclinedError(VigilError):
     """The child's answer is no; `code` and the message are those of the error it met."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -45,7 +46,7 @@ class Questions:
         """Sends the question by `send` and waits for the answer.
 
         Raises:
-            UnansweredError, RefusedError
+            UnansweredError, DeclinedError
         """
         if self._gone:
             raise UnansweredError(f"{self._name} has ended")
@@ -68,7 +69,7 @@ class Questions:
         if waiting is None or waiting.done():
             return
         if "refused" in order.data:
-            waiting.set_exception(RefusedError(**order.data["refused"]))
+            waiting.set_exception(DeclinedError(**order.data["refused"]))
         else:
             waiting.set_result(order.data["answer"])
 
@@ -81,13 +82,20 @@ class Questions:
 
 
 async def answer(control: Control, order: Order, answering: Callable[[str, dict[str, Any]], Awaitable[Any]]) -> None:
-    """Has `answering` answer a question of the supervisor's, by its name and what was asked, and sends that back."""
+    """Has `answering` answer a question of the supervisor's, by its name and what was asked, and sends that back.
+
+    A file descriptor that came with the question is asked with, as `into`, and closed when that is answered.
+    """
     number, question = order.data["number"], order.data["question"]
+    lent = {"into": order.fds[0]} if order.fds else {}
     try:
-        reply = {"answer": await answering(question, order.data["asked"])}
+        reply = {"answer": await answering(question, {**order.data["asked"], **lent})}
     except VigilError as error:
         reply = {"refused": {"code": error.code, "message": str(error)}}
     except Exception as error:  # one question that fails must not take the other streams with it
         log.exception("a question could not be answered", question=question)
         reply = {"refused": {"code": "worker.failed", "message": type(error).__name__}}
+    finally:
+        for fd in order.fds:
+            os.close(fd)
     control.send("answer", number=number, **reply)

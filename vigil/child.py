@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import re
-import sys
+import signal
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
 
 from vigil.asking import ASK_S, Questions
-from vigil.control import Control, Order
+from vigil.control import Order
+from vigil.processes import Process
 
 log = structlog.get_logger()
 
@@ -28,78 +31,48 @@ _CRASHED_THREAD = re.compile(r"Current thread 0x([0-9a-f]+)")
 
 
 class Child:
-    """One process running `module`. Always a fresh interpreter (spawn, never fork), in a session of its own, so that
-    the terminal's Ctrl-C reaches the supervisor alone. Lives in the supervisor's loop.
-    """
+    """One process. Lives in the supervisor's loop."""
 
-    def __init__(self, name: str, module: str, on_order: Callable[[Child, Order], None]) -> None:
+    def __init__(self, name: str, process: Process, on_order: Callable[[Child, Order], None]) -> None:
         self.name = name
-        self.last_beat = time.monotonic()
-        self.started_at = time.monotonic()
+        self.pid = process.pid
+        self.started_at = self.last_beat = time.monotonic()
         self.ready = asyncio.Event()
         self.ended = asyncio.Event()
         self.failure: str | None = None
         self.told_to_stop = False
         self.crashed_thread: int | None = None  # as `threading.get_ident()` named it there
-        self._module = module
+        self.exit_code: int | None = None  # as subprocess has it: a signal's number is negative
         self._on_order = on_order
-        self._process: asyncio.subprocess.Process | None = None
-        self._control: Control | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._control = process.control
         self._questions = Questions(name)
-
-    @property
-    def pid(self) -> int:
-        assert self._process is not None, "start the child first"
-        return self._process.pid
-
-    @property
-    def exit_code(self) -> int | None:
-        return self._process.returncode if self._process else None
-
-    async def start(self) -> None:
-        self._control, theirs = Control.pair()
-        with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-X",
-                "faulthandler",
-                "-m",
-                self._module,
-                str(theirs.fileno()),
-                pass_fds=[theirs.fileno()],
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                start_new_session=True,
-                limit=MAX_LINE_BYTES,
-            )
-        self.started_at = self.last_beat = time.monotonic()
         asyncio.get_running_loop().add_reader(self._control.link, self._read_control)
         self._tasks = [
-            asyncio.create_task(self._read_output(), name=f"{self.name} output"),
-            asyncio.create_task(self._watch(), name=f"{self.name} exit"),
+            asyncio.create_task(self._read_output(process.output), name=f"{name} output"),
+            asyncio.create_task(self._watch(), name=f"{name} exit"),
         ]
 
     def send(self, kind: str, fds: Sequence[int] = (), **data: Any) -> None:
         """Sends an order, with copies of file descriptors. A child that is gone is noticed elsewhere."""
-        if self._control is None or self.ended.is_set():
+        if self.ended.is_set():
             return
         with contextlib.suppress(OSError):
             self._control.send(kind, fds, **data)
 
-    async def ask(self, question: str, timeout_s: float = ASK_S, **data: Any) -> dict[str, Any]:
-        """What the child answers.
+    async def ask(
+        self, question: str, timeout_s: float = ASK_S, fds: Sequence[int] = (), **data: Any
+    ) -> dict[str, Any]:
+        """What the child answers; it gets copies of the file descriptors.
 
         Raises:
             UnansweredError: it is gone, or did not answer in time.
-            RefusedError: its answer is no.
+            DeclinedError: its answer is no.
         """
-        return await self._questions.ask(self.send, question, timeout_s, **data)
+        return await self._questions.ask(partial(self.send, fds=fds), question, timeout_s, **data)
 
     def kill(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
+        if self.exit_code is None:
+            os.kill(self.pid, signal.SIGKILL)
 
     async def stop(self, timeout_s: float) -> None:
         """Asks it to end, and kills it when it has not within `timeout_s`; one still starting has nothing to finish."""
@@ -115,7 +88,6 @@ class Child:
             await self.ended.wait()
 
     def _read_control(self) -> None:
-        assert self._control is not None
         try:
             while order := self._control.receive(wait=False):
                 self.last_beat = time.monotonic()
@@ -131,8 +103,8 @@ class Child:
             asyncio.get_running_loop().remove_reader(self._control.link)
 
     async def _watch(self) -> None:
-        assert self._process is not None and self._control is not None
-        await self._process.wait()
+        await _ended(self.pid)
+        self.exit_code = _reap(self.pid)
         self._read_control()  # its last words
         await asyncio.wait(self._tasks[:1], timeout=LAST_OUTPUT_S)
         asyncio.get_running_loop().remove_reader(self._control.link)
@@ -140,17 +112,23 @@ class Child:
         self.ended.set()
         self._questions.abandon()
 
-    async def _read_output(self) -> None:
+    async def _read_output(self, pipe: int) -> None:
         """Its log lines keep their fields; whatever libraries print becomes a log line too."""
-        assert self._process is not None and self._process.stdout is not None
-        while True:
-            try:
-                line = await self._process.stdout.readline()
-            except ValueError:
-                continue  # a line longer than the limit was thrown away
-            if not line:
-                return
-            self._log(line.decode(errors="replace").rstrip())
+        output = asyncio.StreamReader(limit=MAX_LINE_BYTES)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(output), os.fdopen(pipe, "rb", 0)
+        )
+        try:
+            while True:
+                try:
+                    line = await output.readline()
+                except ValueError:
+                    continue  # a line longer than the limit was thrown away
+                if not line:
+                    return
+                self._log(line.decode(errors="replace").rstrip())
+        finally:
+            transport.close()
 
     def _log(self, line: str) -> None:
         if not line:
@@ -165,6 +143,24 @@ class Child:
             log.warning("output", process=self.name, line=line)
             return
         getattr(log, level, log.info)(event, process=self.name, **fields)
+
+
+async def _ended(pid: int) -> None:
+    """Returns once the process has ended; it is still to be reaped."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    watching = os.pidfd_open(pid)
+    try:
+        loop.add_reader(watching, ended.set)
+        await ended.wait()
+    finally:
+        loop.remove_reader(watching)
+        os.close(watching)
+
+
+def _reap(pid: int) -> int:
+    """Forgets an ended process; its exit code."""
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status)
 
 
 def restarts_in_a_row(child: Child, before: int) -> int:

@@ -1,13 +1,16 @@
-"""Messages between the supervisor and its children: JSON, and file descriptors with it, over a socket pair."""
+"""Messages between the supervisor and its children: MessagePack, and file descriptors with it, over a socket pair."""
 
 from __future__ import annotations
 
 import array
 import json
+import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import ormsgpack
 
 MAX_MESSAGE_BYTES = 1 << 18
 MAX_FDS = 4
@@ -42,7 +45,7 @@ class Control:
 
     def send(self, kind: str, fds: Sequence[int] = (), **data: Any) -> None:
         """Raises OSError when the peer is gone."""
-        socket.send_fds(self.link, [json.dumps({"kind": kind, **data}).encode()], list(fds))
+        socket.send_fds(self.link, [_packed({"kind": kind, **data})], list(fds))
 
     def receive(self, wait: bool = True) -> Order | None:
         """The next message; None when there is none and `wait` is off.
@@ -66,8 +69,25 @@ class Control:
         fds = array.array("i")
         for _, _, packed in ancillary:
             fds.frombytes(packed[: len(packed) - len(packed) % FD_BYTES])
-        message = json.loads(data)
+        message = ormsgpack.unpackb(data)
         return Order(message.pop("kind"), message, list(fds))
+
+    def heed(self, obey: Callable[[Order], None]) -> None:
+        """A child's part: obeys what has come. Ends this process when the supervisor is gone: nobody will ask for
+        anything again."""
+        try:
+            while order := self.receive(wait=False):
+                obey(order)
+        except EOFError:
+            os._exit(1)
 
     def close(self) -> None:
         self.link.close()
+
+
+def _packed(message: dict[str, Any]) -> bytes:
+    try:
+        return ormsgpack.packb(message)
+    except TypeError:  # halves of characters, as an error may have that tells of a file whose name is no text
+        text = json.dumps(message, ensure_ascii=False).encode(errors="replace")
+        return ormsgpack.packb(json.loads(text))

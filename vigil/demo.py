@@ -27,10 +27,10 @@ from rich.text import Text
 from inference.model import cache_dir
 from ingest.redact import redact
 from ingest.scene import SCENES, encoded
-from vigil import logging
-from vigil.config import VigilConfig, parse
+from vigil import browser, logging
 from vigil.processes import dying_with_us
 from vigil.service import Service
+from vigil.settings import Settings
 from vigil.subscribe import event_line, ignore
 from vigil.watcher import KEPT_EVENTS, Watcher
 
@@ -39,10 +39,28 @@ RTSP_NEEDS = "gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good gstreamer1.0-
 STARTER_IMAGE_SIZE = 416
 PLAIN_EVERY_S = 2.0
 REFRESH_S = 0.25
+# A NATS server that was killed is back within a second or two.
+RECONNECTS, RECONNECT_S = 20, 0.25
+# Somebody did that on the page.
+LEFT_ALONE = ("removed", "paused")
+# Zones and lines of the demo's own cameras.
+RULES: dict[str, dict[str, Any]] = {
+    "street": {
+        "zones": {"pavement": {"polygon": [[0.02, 0.62], [0.98, 0.62], [0.98, 0.99], [0.02, 0.99]], "dwell": 5}},
+        "lines": {"door": {"from": [0.5, 0.2], "to": [0.5, 0.95]}},
+    },
+    "stage": {"zones": {"left": {"polygon": [[0.02, 0.3], [0.5, 0.3], [0.5, 0.99], [0.02, 0.99]]}}},
+    "stop": {"lines": {"kerb": {"from": [0.35, 0.25], "to": [0.35, 0.98]}}},
+}
 
 
-def run(sources: list[str], model: str, image_size: int | None, seconds: float | None, as_json: bool) -> bool:
-    """Runs the demo; True when every stream was live, events came back over NATS and no frame was lost to an error."""
+def run(
+    sources: list[str], model: str, image_size: int | None, seconds: float | None, as_json: bool, show_page: bool | None
+) -> bool:
+    """Runs the demo; True when every stream was live, events came back over NATS and no frame was lost to an error.
+
+    `show_page`: whether to open the page in a browser; None: where somebody watches.
+    """
     began = time.monotonic()
     console = Console(stderr=as_json)
     live = console.is_terminal and not as_json
@@ -50,8 +68,9 @@ def run(sources: list[str], model: str, image_size: int | None, seconds: float |
         log_file = Path(folder) / "vigil.log"
         logging.configure("info" if live else "warning", "console", log_file.open("a") if live else None)
         with _cameras(sources, console) as urls:
-            config = _config(urls, model, image_size, Path(folder))
-            summary = asyncio.run(_watch(config, urls, seconds, began, console, live))
+            settings = _settings(urls, model, image_size, Path(folder))
+            show_page = live if show_page is None else show_page
+            summary = asyncio.run(_watch(settings, urls, seconds, began, console, live, show_page))
         if live and not summary["ok"]:
             console.print(Text(log_file.read_text()[-4000:]))
     if as_json:
@@ -104,40 +123,61 @@ def _start_rtsp(name: str, file: str) -> tuple[subprocess.Popen[str], int] | Non
     return process, int(json.loads(line)["port"])
 
 
-def _config(urls: dict[str, str], model: str, image_size: int | None, folder: Path) -> VigilConfig:
+def _settings(urls: dict[str, str], model: str, image_size: int | None, folder: Path) -> Settings:
+    """A config file like a user's, so that cameras and zones can be changed on the page as well."""
     if image_size is None:
         image_size = STARTER_IMAGE_SIZE if model == "starter" else 640
-    streams = {name: {"url": url, "loop": True} if "://" not in url else {"url": url} for name, url in urls.items()}
-    text = yaml.safe_dump({
+    streams = {
+        name: {"url": str(Path(url).resolve()), "loop": True} if "://" not in url else {"url": url}
+        for name, url in urls.items()
+    }
+    for name, rules in RULES.items():
+        if name in streams:
+            streams[name] |= {**rules, "snapshots": {}}
+    file = folder / "vigil.yaml"
+    file.write_text(yaml.safe_dump({
         "site": "demo",
         "state_dir": str(folder / "state"),
         "http": {"port": 0},
         "detector": {"model": model, "image_size": image_size, "confidence": 0.3},
         "streams": streams,
-    })  # fmt: skip
-    return parse(text, "demo", Path.cwd())
+    }))  # fmt: skip
+    return Settings.read(file)
 
 
 async def _watch(
-    config: VigilConfig, urls: dict[str, str], seconds: float | None, began: float, console: Console, live: bool
+    settings: Settings,
+    urls: dict[str, str],
+    seconds: float | None,
+    began: float,
+    console: Console,
+    live: bool,
+    show_page: bool,
 ) -> dict[str, Any]:
     stop = asyncio.Event()
     for signum in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-    service = Service(config)
+    service = Service(settings.config(), settings)
     serving = asyncio.create_task(service.run(stop))
     started = asyncio.create_task(service.started.wait())
-    await asyncio.wait([serving, started], return_when=asyncio.FIRST_COMPLETED)
+    with console.status("starting; the first time on a machine takes up to a minute, as code is compiled"):
+        await asyncio.wait([serving, started], return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
         started.cancel()
         await serving
         raise SystemExit(130)  # interrupted while starting
+    assert service.http_url is not None
+    opened = show_page and browser.show(service.http_url)
+    console.print(f"the page: {service.http_url}" + (", opened in your browser" if opened else ""), highlight=False)
     watcher = Watcher({name: redact(url) for name, url in urls.items()}, began)
-    client = await nats.connect(service.nats_url, max_reconnect_attempts=-1, error_cb=ignore)
+    # Not for ever: under Python 3.11 it may overlook that it is cancelled, and the demo would not end.
+    client = await nats.connect(
+        service.nats_url, max_reconnect_attempts=RECONNECTS, reconnect_time_wait=RECONNECT_S, error_cb=ignore
+    )
     await client.subscribe(service.subjects.all_frames, cb=watcher.on_frame)
     await client.subscribe(service.subjects.all_events, cb=watcher.on_event)
     if seconds is not None:
-        asyncio.get_running_loop().call_later(max(0.0, seconds - (time.monotonic() - began)), stop.set)
+        asyncio.get_running_loop().call_later(seconds, stop.set)
     await _show(service, watcher, stop, console, live)
     elapsed_s = time.monotonic() - began
     states = {name: view.state for name, view in service.streams.items()}
@@ -165,7 +205,7 @@ async def _show(service: Service, watcher: Watcher, stop: asyncio.Event, console
         for name, figures in watcher.streams.items():
             latency = figures.latency_ms()
             console.print(
-                f"{name}: {service.streams[name].state}, {figures.fps(now):.1f} fps, "
+                f"{name}: {_state(service, name)}, {figures.fps(now):.1f} fps, "
                 f"latency {f'{latency:.0f} ms' if latency is not None else '-'}, {figures.tracks_now} tracks",
                 highlight=False, soft_wrap=True,
             )  # fmt: skip
@@ -174,6 +214,11 @@ async def _show(service: Service, watcher: Watcher, stop: asyncio.Event, console
 async def _pause(stop: asyncio.Event, seconds: float) -> None:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(), seconds)
+
+
+def _state(service: Service, stream: str) -> str:
+    view = service.streams.get(stream)
+    return view.state if view is not None else "removed"
 
 
 def _table(service: Service, watcher: Watcher) -> Group:
@@ -185,7 +230,7 @@ def _table(service: Service, watcher: Watcher) -> Group:
         table.add_column(title, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for name, figures in watcher.streams.items():
         latency = figures.latency_ms()
-        state = service.streams[name].state
+        state = _state(service, name)
         table.add_row(
             name, Text(state, style="green" if state == "live" else "yellow"), f"{figures.fps(now):.1f}",
             f"{latency:.0f} ms" if latency is not None else "-", str(figures.tracks_now),
@@ -195,10 +240,11 @@ def _table(service: Service, watcher: Watcher) -> Group:
     head = Text(
         f"Vigil  {model.name} on {model.runtime}/{model.device} ({model.precision})" if model else "Vigil", "bold"
     )
-    addresses = Text(f"{service.nats_url}  {service.subjects.prefix}.>   {service.http_url}", style="dim")
+    page = Text(f"Watch at {service.http_url}", style="bold cyan")
+    addresses = Text(f"{service.nats_url}  {service.subjects.prefix}.>", style="dim")
     lines = [Text(event_line(event)[:79]) for event in watcher.events]
     lines += [Text("")] * (KEPT_EVENTS - len(lines))
-    return Group(head, addresses, Text(""), table, Text(""), Text("events", style="bold"), *lines, Text(""),
+    return Group(head, page, addresses, Text(""), table, Text(""), Text("events", style="bold"), *lines, Text(""),
                  Text("Ctrl-C ends it", style="dim"))  # fmt: skip
 
 
@@ -214,8 +260,8 @@ def _summary(service: Service, watcher: Watcher, states: dict[str, str], elapsed
         span = figures.arrivals[-1] - figures.first if figures.first is not None else 0.0
         streams[name] = {
             "source": figures.source,
-            "state": states[name],
-            "live": states[name] == "live" and figures.frames > 0,
+            "state": states.get(name, "removed"),
+            "live": states.get(name) == "live" and figures.frames > 0,
             "results": figures.frames,
             "fps": round(figures.frames / span, 2) if span else 0.0,
             "latency_ms": {
@@ -230,7 +276,9 @@ def _summary(service: Service, watcher: Watcher, states: dict[str, str], elapsed
     errors = sum(stream["frames"]["dropped_error"] for stream in streams.values())
     received = sum(watcher.types.values())
     return {
-        "ok": all(stream["live"] for stream in streams.values()) and received > 0 and errors == 0,
+        "ok": all(stream["live"] or stream["state"] in LEFT_ALONE for stream in streams.values())
+        and received > 0
+        and errors == 0,
         "seconds": round(elapsed_s, 1),
         "models": [model.to_json() for model in service.models()],
         "streams": streams,

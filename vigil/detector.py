@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import os
 import selectors
-import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import structlog
@@ -30,12 +29,14 @@ from prometheus_client import CollectorRegistry
 from inference.config import DetectorConfig
 from inference.detector import Detector, Peer
 from inference.errors import ModelError
-from inference.heads import check_head, load_head
+from inference.features import Features
+from inference.heads import Head, check_head, load_head, yolo
 from inference.metrics import DetectorMetrics
 from inference.model import find_model
-from inference.runtimes import load_runtime, probe_size
+from inference.runtimes import Runtime, add_feature_map, load_runtime, probe_size, with_feature_map
 from inference.selftest import self_test
 from inference.sidecar import read_sidecar
+from inference.typical import typical_features
 from publish.metrics import snapshot
 from vigil import logging
 from vigil.control import Control
@@ -46,15 +47,25 @@ BEAT_S = 1.0
 LONGEST_LOAD_S = 1800.0
 
 
-def load(config: DetectorConfig, registry: CollectorRegistry, tested: bool = False) -> Detector:
-    """The model, found and loaded; `tested`: an earlier process has loaded and tried the same one.
+class Loaded(NamedTuple):
+    """What computes a model, what reads its output, and, where it has a feature map, what is common to all objects."""
+
+    runtime: Runtime
+    head: Head
+    typical: Features | None = None
+
+
+def load_model(config: DetectorConfig, tested: bool = False, features: bool = False) -> Loaded:
+    """The model, loaded and tried; `tested`: an earlier process has tried the same one.
+
+    `features`: it shall also tell what objects look like.
 
     Raises:
         ModelError: it cannot be.
     """
     path, why = find_model(config.model)
     log.info("model chosen", model=Path(path).name, why=why)
-    runtime = load_runtime(path, config)
+    runtime = load_runtime(path, with_feature_map(config) if features else config)
     info = runtime.info
     head = load_head(info, config.confidence, config.iou, info.class_ids(config.classes), config.max_detections)
     height, width = probe_size(info.input)
@@ -64,22 +75,38 @@ def load(config: DetectorConfig, registry: CollectorRegistry, tested: bool = Fal
     sidecar = read_sidecar(path)
     if not tested and (sidecar is None or sidecar.self_test):
         self_test(runtime)
+    typical = None
+    if features:
+        add_feature_map(runtime)
+        typical = typical_features(runtime)
+    return Loaded(runtime, head, typical)
+
+
+def load(config: DetectorConfig, registry: CollectorRegistry, tested: bool = False, features: bool = False) -> Detector:
+    """As `load_model`, ready to serve workers."""
+    runtime, head, typical = load_model(config, tested, features)
+    info = runtime.info
     metrics = DetectorMetrics(registry)
     metrics.model.labels(info.name, info.hash, info.runtime, info.precision, info.device).set(1)
-    return Detector(runtime, head, metrics, config.batch, config.max_wait)
+    return Detector(runtime, head, metrics, config.batch, config.max_wait, typical)
 
 
-def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def warm_up() -> None:
+    """Loads what is compiled for the usual models, while nobody waits for it."""
+    yolo.warm_up()
+
+
+def main(control: Control) -> None:
     logging.configure(level="debug", style="json")
-    control = Control.inherited(int(sys.argv[1]))
     registry = CollectorRegistry()
     try:
         order = control.receive()
         assert order is not None and order.kind == "assign"
         with _told_to_be_loading(control):
-            detector = load(DetectorConfig.model_validate(order.data["detector"]), registry, order.data["tested"])
+            detector = load(
+                DetectorConfig.model_validate(order.data["detector"]), registry, order.data["tested"],
+                order.data["features"],
+            )  # fmt: skip
     except EOFError:
         os._exit(1)
     except ModelError as error:
@@ -152,7 +179,3 @@ def _attach(detector: Detector, selector: selectors.BaseSelector, worker: str, l
         link.close()  # that worker died before it said hello
         return
     selector.register(link, selectors.EVENT_READ, peer)
-
-
-if __name__ == "__main__":
-    main()

@@ -92,7 +92,8 @@ class Detectors:
         self._starting.add(place)
         try:
             place.child = child = await self._spawn(place.name)
-            child.send("assign", detector=place.config.model_dump(mode="json"), tested=place.model is not None)
+            child.send("assign", detector=place.config.model_dump(mode="json"), tested=place.model is not None,
+                       features=place.features)  # fmt: skip
             await _first(child.ready.wait(), child.ended.wait())
         finally:
             self._starting.discard(place)
@@ -105,6 +106,7 @@ class Detectors:
         await child.ended.wait()
         self._metrics.gone(child.name)
         if place.retired:
+            self._metrics.forget_process(child.name)
             return
         place.restarts = restarts_in_a_row(child, place.restarts)
         await asyncio.sleep(restart_delay(place.restarts))
@@ -112,7 +114,7 @@ class Detectors:
             try:
                 await self._start(place)
                 return
-            except ModelError as error:
+            except (ModelError, OSError) as error:
                 log.error("detector does not start; trying again", error=str(error))
                 await asyncio.sleep(RESTART_DELAYS_S[-1])
 

@@ -47,6 +47,9 @@ class ConfigError(VigilError):
         self.problems = problems
 
 
+# Ten lines of aliases of aliases can stand for billions of values.
+MOST_NODES = 100_000
+
 _SUBSTITUTION = re.compile(r"\$\{([^}]*)\}")
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 
@@ -64,6 +67,7 @@ class Document:
         self.problems: list[Problem] = []
         self._lines: dict[Place, int | None] = {}
         self._raw: dict[Place, Any] = {}
+        self._nodes = 0
         try:
             node = yaml.compose(text, Loader=yaml.SafeLoader)
         except yaml.YAMLError as error:
@@ -76,6 +80,11 @@ class Document:
     def _read(self, node: yaml.Node, path: Place, above: tuple[yaml.Node, ...]) -> Any:
         """The node's values; `above` are the nodes it lies in, as an alias may point back to one of them."""
         self._lines[path] = node.start_mark.line + 1
+        self._nodes += 1
+        if self._nodes > MOST_NODES:
+            if self._nodes == MOST_NODES + 1:
+                self._add("config.syntax", (), None, f"its aliases (*name) make more than {MOST_NODES} values of it")
+            return None
         if any(node is other for other in above):
             self._add("config.syntax", path, None, "contains itself")
             return None
@@ -178,7 +187,7 @@ class Document:
     def written(self, path: Place) -> str | None:
         """The value as it is written, before secrets were filled in, for people; None when there is none."""
         raw = self._raw.get(path)
-        return None if raw is None or _is_secret(path) else shown(raw)
+        return None if raw is None or is_secret(path) else shown(raw)
 
     def locate(self, problem: Problem) -> Problem:
         """The problem with its line, and its value as it is written."""
@@ -205,5 +214,8 @@ def shown(value: Any) -> str:
     return _BARE_LOGIN.sub("***@", redact(repr(value))) if "://" not in repr(value) else redact(repr(value))
 
 
-def _is_secret(path: Place) -> bool:
-    return any(part in ("token", "password", "credential") for part in path)
+def is_secret(path: Place) -> bool:
+    """Whether nobody may see what is at this place."""
+    # A webhook's address may be all that one needs to know to use it.
+    of_bridge = path[:1] == ("bridges",) and ("url" in path or "headers" in path)
+    return of_bridge or any(part in ("token", "password", "credential", "secret") for part in path)

@@ -10,22 +10,25 @@ import asyncio
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import structlog
 
 from ingest.activity import Activity
 from ingest.reconnect import StreamState
-from publish.config import NatsConfig
+from publish.config import IN_CLEAR, NatsConfig
 from publish.metrics import MergedMetrics
+from vigil.asking import UnansweredError
 from vigil.child import Child, restart_delay, restarts_in_a_row
 from vigil.conduct import Conduct
 from vigil.config import WorkersConfig
 from vigil.control import Order
+from vigil.freshness import Fresh, Freshness
 from vigil.layout import DetectorPlace, Seat, Shard, emptiest, room, spread
-from vigil.orders import StreamOrder, WorkerOrder
+from vigil.orders import MediaOrder, StreamOrder, WorkerOrder
 
 log = structlog.get_logger()
 
@@ -54,32 +57,40 @@ class Surroundings:
     """What a fleet needs of its service.
 
     `spawn` starts a worker process; `task` runs something in the background. `told` hears what a worker said of a
-    stream's state, `told_here` what no worker knows, `gone` that a stream is no longer served by anyone.
+    stream's state, `told_here` what no worker knows, `gone` that a stream is no longer served by anyone. `promised`
+    hears that there is something new in the outbox, `interrupted` of a worker that has ended, before the next starts.
     """
 
     site: str
     nats: NatsConfig
     nats_url: Callable[[], str]
+    outbox: Path
+    media: MediaOrder
+    traced: float
     metrics: MergedMetrics
     spawn: Callable[[str], Awaitable[Child]]
     task: Callable[[Coroutine[Any, Any, None], str], None]
     told: Callable[[str, StreamState, dict[str, Any]], None]
     told_here: Callable[[str, StreamState, dict[str, Any]], None]
     gone: Callable[[str], None]
+    promised: Callable[[], None]
+    interrupted: Callable[[Child], Awaitable[None]]
 
 
 class Fleet:
     def __init__(self, config: WorkersConfig, around: Surroundings) -> None:
         self.shards: list[Shard] = []
-        self.spare: Child | None = None
         self.connected: dict[str, bool] = {}  # by process: whether it has its NATS connection
+        self.nats_troubles: dict[str, list[dict[str, Any]]] = {}  # by process: what is wrong with it
         self._config = config
         self._around = around
         self._wanted: dict[str, Wanted] = {}
+        self._resting: set[str] = set()  # paused by a user
         self._conduct = Conduct()
         self._paused: dict[str, float] = {}  # stream -> when it is tried again
         self._last_sessions: dict[str, int] = {}
         self._last_told: dict[str, tuple[StreamState, dict[str, Any]]] = {}  # by workers
+        self._freshness = Freshness()
         self._waiting: set[str] = set()  # streams that hang and stay where they are
         self._numbered = 0
 
@@ -97,14 +108,17 @@ class Fleet:
                 shard = self._new_shard(place)
                 shard.seats = {number: Seat(wanted[name].order) for number, name in enumerate(streams)}
 
-    def want(self, wanted: Mapping[str, Wanted]) -> None:
-        """Serves these streams from now on. Those that stay as they were are not disturbed."""
+    def want(self, wanted: Mapping[str, Wanted], paused: Collection[str] = ()) -> None:
+        """Serves these streams from now on. Those that stay as they were are not disturbed.
+
+        `paused` are some of the others: those whose workers are to say that they are paused, and not stopped.
+        """
         for name in self._wanted.keys() | wanted.keys():
             before, after = self._wanted.get(name), wanted.get(name)
             if before is None or after is None or before.order != after.order:
                 self._conduct.forget(name)
                 self._paused.pop(name, None)
-        self._wanted = dict(wanted)
+        self._wanted, self._resting = dict(wanted), set(paused)
         for shard in self.shards:
             self._follow_detector(shard)
         self._reconcile()
@@ -159,6 +173,8 @@ class Fleet:
         number = shard.free_number()
         assert number is not None, "a worker with room has a free number"
         shard.seats[number] = Seat(wanted.order)
+        if shard.activity is not None:
+            shard.activity.begin(number)
         if shard.child is not None:
             shard.child.send("add", number=number, stream=self._told(wanted.order).model_dump(mode="json"))
 
@@ -169,7 +185,8 @@ class Fleet:
             self._left(seat.order.name)
             return
         seat.leaving = True
-        shard.child.send("remove", number=number, patience_s=patience_s)
+        paused = seat.order.name in self._resting
+        shard.child.send("remove", number=number, patience_s=patience_s, paused=paused)
 
     def _left(self, stream: str) -> None:
         if stream not in self._wanted:
@@ -186,7 +203,26 @@ class Fleet:
     def _told(self, order: StreamOrder) -> StreamOrder:
         return order.model_copy(update={"last_session": self._last_sessions.get(order.name, 0)})
 
-    def worker_of(self, stream: str) -> Child | None:
+    def freshness(self, now_ns: int) -> Mapping[str, Fresh]:
+        """How fresh what is known of each stream is."""
+        return self._freshness.look(self._wanted.keys(), self.shards, now_ns)
+
+    def has(self, stream: str) -> bool:
+        """Whether a worker has the stream, be it about to let go of it."""
+        return any(seat.order.name == stream for shard in self.shards for seat in shard.seats.values())
+
+    async def ask(self, stream: str, question: str, fds: Sequence[int] = (), **data: Any) -> dict[str, Any]:
+        """What the worker that has the stream answers; it gets copies of the file descriptors.
+
+        Raises:
+            UnansweredError, DeclinedError
+        """
+        worker = self._worker_of(stream)
+        if worker is None:
+            raise UnansweredError(f"no worker has stream {stream!r} at present")
+        return await worker.ask(question, fds=fds, stream=stream, **data)
+
+    def _worker_of(self, stream: str) -> Child | None:
         """The started worker that serves a stream, and is not about to let go of it."""
         for shard in self.shards:
             for seat in shard.seats.values():
@@ -203,37 +239,32 @@ class Fleet:
         self.shards.append(shard)
         return shard
 
-    async def start(self) -> list[Child]:
-        """Starts a worker for each planned shard; they are given their streams by `occupy`."""
-        return [await self._around.spawn(shard.name) for shard in self.shards]
+    async def start(self) -> None:
+        """Starts the planned workers.
+
+        Raises:
+            OSError: one cannot be started.
+        """
+        for shard in list(self.shards):
+            self._occupy(shard, await self._around.spawn(shard.name))
 
     async def _open(self, shard: Shard) -> None:
-        child = await self._take_spare(shard)
+        child = await self._spawn(shard)
         if shard.retired:
             await child.stop(WORKER_STOP_S)
         else:
-            self.occupy(shard, child)
-        await self.keep_spare()
+            self._occupy(shard, child)
 
-    async def _take_spare(self, shard: Shard) -> Child:
-        spare, self.spare = self.spare, None
-        while spare is None or spare.ended.is_set():
+    async def _spawn(self, shard: Shard) -> Child:
+        while True:
             try:
-                spare = await self._around.spawn(shard.name)
+                return await self._around.spawn(shard.name)
             except OSError as error:
                 log.error("cannot start a process; trying again", process=shard.name, error=str(error))
                 await asyncio.sleep(SPAWN_RETRY_S)
-        return spare
 
-    async def keep_spare(self) -> None:
-        """Starts the worker in reserve, if one is wanted and there is none."""
-        if self._config.standby and self.spare is None:
-            self.spare = await self._around.spawn("standby")
-
-    def occupy(self, shard: Shard, child: Child) -> None:
+    def _occupy(self, shard: Shard, child: Child) -> None:
         """Gives a shard's streams to a started worker."""
-        self._around.metrics.gone(child.name)
-        child.name = shard.name
         shard.child = child
         if shard.activity is None:
             shard.activity = Activity.create(shard.capacity)
@@ -241,11 +272,14 @@ class Fleet:
             site=self._around.site,
             nats=self._around.nats,
             nats_url=self._around.nats_url(),
+            outbox=self._around.outbox,
+            media=self._around.media,
             capacity=shard.capacity,
             slots_per_stream=self._config.slots_per_stream,
             streams={number: self._told(seat.order) for number, seat in shard.seats.items()},
+            traced=self._around.traced,
         )
-        child.send("assign", [shard.activity.fd], **order.model_dump(mode="json"))
+        child.send("assign", [shard.activity.fd], **order.model_dump(mode="json", context={IN_CLEAR: True}))
         self.introduce(shard)
         self._around.task(self._keep(shard, child), f"keep {shard.name}")
 
@@ -273,7 +307,11 @@ class Fleet:
     async def _keep(self, shard: Shard, child: Child) -> None:
         await child.ended.wait()
         self.connected.pop(child.name, None)
+        self.nats_troubles.pop(child.name, None)
         self._around.metrics.gone(child.name)
+        if shard.retired:
+            self._around.metrics.forget_process(child.name)
+        await self._around.interrupted(child)
         if shard.retired:
             return
         shard.child = None
@@ -283,14 +321,13 @@ class Fleet:
             return
         shard.restarts = restarts_in_a_row(child, shard.restarts)
         await asyncio.sleep(restart_delay(shard.restarts))
-        replacement = await self._take_spare(shard)
+        replacement = await self._spawn(shard)
         if shard.retired:
             await replacement.stop(WORKER_STOP_S)
             return
-        self.occupy(shard, replacement)
+        self._occupy(shard, replacement)
         log.info("worker replaced", process=shard.name, pid=replacement.pid)
         self._reconcile()
-        await self.keep_spare()
 
     def _settle_death(self, shard: Shard, child: Child) -> None:
         """What a worker's end means for its streams: one may have caused it, others were leaving anyway."""
@@ -331,8 +368,9 @@ class Fleet:
         self._around.told_here(stream, state, {"reason": reason, "detail": detail, "retry_in": pause_s})
 
     def look_after(self) -> None:
-        """Acts on streams that are stuck in a call, and on those whose time apart is over; called every second."""
+        """Acts on streams that are stuck in a call, and on those whose time apart is over; called every `LOOK_S`."""
         now_s, now_ns = time.monotonic(), time.monotonic_ns()
+        self.freshness(now_ns)
         for shard in list(self.shards):
             if shard.activity is None or shard.child is None:
                 continue
@@ -367,8 +405,11 @@ class Fleet:
     def hear(self, child: Child, order: Order) -> None:
         shard = next((shard for shard in self.shards if shard.child is child), None)
         match order.kind:
-            case "beat" if child is not self.spare and "nats" in order.data:
+            case "beat" if "nats" in order.data:
                 self.connected[child.name] = order.data["nats"]
+                self.nats_troubles[child.name] = order.data["troubles"]
+            case "promised":
+                self._around.promised()
             case "state" if shard is not None and shard.number_of(order.data["stream"]) is not None:
                 stream, details = order.data["stream"], order.data["details"]
                 if "session" in details:

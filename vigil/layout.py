@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from inference.config import DetectorConfig
 from inference.model import ModelInfo
 from ingest.activity import Activity
+from tracking.reid.config import DETECTOR
 from vigil.child import Child
 from vigil.config import VigilConfig
 from vigil.orders import StreamOrder
@@ -21,14 +22,15 @@ class DetectorPlace:
     """A detector's place, and the process that has it at present.
 
     `config` is what that process is told: weak boxes, which only the trackers want, are asked for too. `confidence` is
-    the least score that users want reported. `ref` is its name among `detectors`, None for the default. `retired`: it
-    ends, and nobody starts it again.
+    the least score that users want reported; `features`: some stream wants to know what objects look like. `ref` is its
+    name among `detectors`, None for the default. `retired`: it ends, and nobody starts it again.
     """
 
     name: str
     ref: str | None
     config: DetectorConfig
     confidence: float
+    features: bool = False
     child: Child | None = None
     model: ModelInfo | None = None
     restarts: int = 0
@@ -40,7 +42,8 @@ class DetectorPlace:
 
     def serves_as(self, other: DetectorPlace) -> bool:
         """Whether this one can stand where the other is wanted."""
-        ours, theirs = (self.ref, self.config, self.confidence), (other.ref, other.config, other.confidence)
+        ours = self.ref, self.config, self.confidence, self.features
+        theirs = other.ref, other.config, other.confidence, other.features
         return ours == theirs and not self.retired
 
 
@@ -93,13 +96,15 @@ def detectors_of(config: VigilConfig) -> dict[str | None, list[DetectorPlace]]:
 
 def _places(config: VigilConfig, detector: str | None, streams: list[str]) -> list[DetectorPlace]:
     settings = config.detector_settings(detector)
-    weakest = min((config.tracker_of(name).low_confidence for name in streams), default=config.tracker.low_confidence)
+    trackers = [config.tracker_of(name) for name in streams] or [config.tracker]
+    weakest = min(tracker.low_confidence for tracker in trackers)
     told = settings.model_copy(update={"confidence": min(weakest, settings.confidence)})
+    features = any(tracker.reid == DETECTOR for tracker in trackers)
     name = f"detector-{detector}" if detector else "detector"
     if not settings.devices:
-        return [DetectorPlace(name, detector, told, settings.confidence)]
+        return [DetectorPlace(name, detector, told, settings.confidence, features)]
     on_each = [(device, told.model_copy(update={"device": device, "devices": None})) for device in settings.devices]
-    return [DetectorPlace(f"{name}@{device}", detector, own, settings.confidence) for device, own in on_each]
+    return [DetectorPlace(f"{name}@{device}", detector, own, settings.confidence, features) for device, own in on_each]
 
 
 def spread(streams: Sequence[str], places: Sequence[DetectorPlace], size: int) -> list[tuple[list[str], DetectorPlace]]:

@@ -65,7 +65,10 @@ class DetectorLink:
             return
         self.device_ring = ring
 
-    def submit(self, stream: int, ledger: Ledger, departed: Departed, keep_all: bool, weight: float) -> bool:
+    def submit(
+        self, stream: int, ledger: Ledger, departed: Departed, keep_all: bool, weight: float,
+        wants_features: bool = False,
+    ) -> bool:  # fmt: skip
         """Hands a filled slot of the worker's stream number `stream` to the detector.
 
         False when that could not be done, and then nothing is recorded. Called by the readers. The lock makes closing
@@ -76,9 +79,12 @@ class DetectorLink:
             if not self._open:
                 return False
             ticket = ledger.depart(departed)
+            sent_ns = time.monotonic_ns()
+            if departed.trace is not None:
+                departed.trace.sent_ns = sent_ns
             message = Filled(
-                departed.slot, stream, box.height, box.width, keep_all, weight, ticket, time.monotonic_ns(),
-                departed.on_device,
+                departed.slot, stream, box.height, box.width, keep_all, weight, ticket, sent_ns,
+                departed.on_device, wants_features,
             )  # fmt: skip
             try:
                 # Never waits: the slots in flight are fewer than the messages a socket holds.

@@ -16,18 +16,25 @@ from inference.channel import Answer
 from inference.letterbox import Letterbox
 from inference.model import ModelInfo
 from ingest.activity import Calls
+from ingest.clock import NS
 from ingest.device_frame import DeviceFrame, is_on_device
 from ingest.errors import Reason, SourceError
 from ingest.frame import Frame
 from ingest.frozen import FrozenPicture
 from ingest.ledger import Fate, FrameLedger
 from ingest.pulse import Pulse
+from ingest.recent import RecentPackets
 from ingest.reconnect import Backoff, StreamState
 from ingest.ring import FreeSlots, Ring
 from ingest.sampling import Sampler
 from ingest.shrink import Shrinker
 from ingest.sources import Source, open_source
+from ingest.sources.container import Container
 from ingest.sources.whip import Handover, WhipSource
+from publish.preview.views import Views
+from publish.tracing.tracer import FrameTrace, Tracer
+from tracking.attention.attention import Attention, Look
+from tracking.reid.config import DETECTOR
 from vigil.link import DetectorLink
 from vigil.orders import StreamOrder
 from vigil.services import Services
@@ -39,6 +46,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 BLOCK_POLL_S = 0.1
+ROOM_POLL_S = 0.005
 DEFAULT_RATE = 25.0
 
 
@@ -65,9 +73,19 @@ class Departed:
     letterbox: Letterbox
     slot: int
     on_device: bool = False
+    trace: FrameTrace | None = None
 
 
-Passage = Departed | SessionStart | SessionEnd
+@dataclass(frozen=True, slots=True)
+class Passing:
+    """A frame that the detector is not asked about; `stands`: nothing has moved for a while."""
+
+    frame: Frame
+    stands: bool
+    trace: FrameTrace | None = None
+
+
+Passage = Departed | Passing | SessionStart | SessionEnd
 Ledger = FrameLedger[Passage, Answer]
 
 
@@ -99,6 +117,7 @@ class StreamReader:
     Attributes:
         pulse: of a live source's current session; others may ask it whether the session stalls, as the reader itself
             hangs on the camera's next packet.
+        latest: the newest frame of the current session, wanted or not; for who asks for a picture.
     """
 
     def __init__(
@@ -109,21 +128,34 @@ class StreamReader:
         slots: FreeSlots,
         services: Services,
         handover: Handover | None = None,
+        attention: Attention | None = None,
+        recent: RecentPackets | None = None,
+        views: Views | None = None,
     ) -> None:
+        """Without `attention` the detector is asked about every frame that the stream's `fps` lets through; `recent`
+        keeps the source's packets, where it has any, and `views` are shown them."""
         self._stream = order.name
         self._number = number
         self._config = order.source
         self._weight = order.source.weight
+        self._wants_features = order.tracker.reid == DETECTOR
         self._ledger = ledger
         self._slots = slots
         self._services = services
         self._handover = handover
+        self._attention = attention
+        self._views = views
+        live = views.live if views is not None else None
+        self._taps = [tap for tap in (recent, live) if tap is not None]
+        self._skipped = Fate.SKIPPED_ADAPTIVE if order.source.attention.mode == "adaptive" else Fate.SKIPPED_MOTION
         self._session = order.last_session
         self._calls = Calls(services.activity, number)
         self._frozen = FrozenPicture(order.source.frozen_timeout)
         self.pulse: Pulse | None = None
+        self.latest: Frame | None = None
         metrics = services.metrics
         self._decode_seconds = metrics.stage.labels("decode")
+        self._motion_seconds = metrics.stage.labels("motion")
         self._letterbox_seconds = metrics.stage.labels("letterbox")
         self._shrinker = Shrinker()
         self._masks = order.source.masks
@@ -134,6 +166,7 @@ class StreamReader:
     def run(self, listener: Listener, stop: Event) -> None:
         """Reads until told to stop, reconnecting as often as it takes; returns at the end of a file."""
         self._listener = listener
+        self._services.metrics.ingest.begin(self._stream)
         backoff = Backoff()
         connecting = StateChange(StreamState.CONNECTING)
         while not stop.is_set():
@@ -176,9 +209,11 @@ class StreamReader:
         opening = open_source(self._config, self._gpu(), self._calls)
         if isinstance(opening, WhipSource):
             opening.handover = self._handover
+        if isinstance(opening, Container):
+            opening.taps = self._taps
         with opening as source:
             seq = 0
-            self._counted = {"broken": 0, "skipped": 0}
+            self._counted = {"broken": 0, "skipped": 0, "late": 0}
             try:
                 for frame in self._timed_frames(source, stop):
                     if seq == 0:
@@ -191,7 +226,7 @@ class StreamReader:
                     if stop.is_set():
                         break
             finally:
-                self.pulse = None
+                self.pulse = self.latest = None
                 self._count_packets(source)
                 if seq:
                     self._ledger.mark(SessionEnd(self._session))
@@ -211,11 +246,12 @@ class StreamReader:
 
     def _count_packets(self, source: Source) -> None:
         """Brings the metric up to date with the source."""
-        now = {"broken": source.packets.broken, "skipped": source.packets.skipped}
+        packets = source.packets
+        now = {"broken": packets.broken, "skipped": packets.skipped, "late": packets.late}
         if now != self._counted:
             for outcome, count in now.items():
-                packets = self._services.metrics.ingest.packets.labels(self._stream, outcome)
-                packets.inc(count - self._counted[outcome])
+                counter = self._services.metrics.ingest.packets.labels(self._stream, outcome)
+                counter.inc(count - self._counted[outcome])
             self._counted = now
 
     def _gpu(self) -> int | None:
@@ -242,6 +278,8 @@ class StreamReader:
         times = SessionTimes(self._stream, source, not self._config.is_file, self._services.metrics.ingest)
         # Milliseconds since the epoch: sessions stay apart across restarts without anything to remember them by.
         self._session = max(self._session + 1, time.time_ns() // 1_000_000)
+        if self._views is not None and self._views.live is not None:
+            self._views.live.begins(self._session)
         paced = self._config.is_paced
         began = 0.0
         for seq, image in enumerate(source.frames()):
@@ -261,25 +299,77 @@ class StreamReader:
 
     def _forward(self, frame: Frame, source: Source, stop: Event) -> None:
         self._decode_seconds.observe(source.decode_s)
-        self._services.metrics.ingest.last_frame.labels(self._stream).set(time.time())
+        self._services.activity.frame(self._number, frame.arrival_ns)
+        self.latest = frame  # the loop over frames holds it anyway, until the next one is there
         if not self._sampler.takes(frame.pts_ns):
             self._ledger.count(Fate.SKIPPED_SAMPLE)
+            return
+        trace = None if self._services.tracer is None else self._begin_trace(frame, source, self._services.tracer)
+        if self._attention is not None and self._passes_by(frame, self._attention, stop, trace):
             return
         taken = self._take_slot(stop)
         if isinstance(taken, Fate):
             self._ledger.count(taken)
+            self._was_missed(taken, trace)
+            if taken is Fate.DROPPED_DETECTOR and self._views is not None and self._views.wants_pictures:
+                self._services.call(self._views.told, frame, None)  # viewers need no detector
             return
         link, slot = taken
-        began = time.perf_counter()
+        began_ns = time.monotonic_ns()
         letterbox = self._letterbox(frame, link)
         on_device = self._fill(frame, letterbox, link, slot)
-        self._letterbox_seconds.observe(time.perf_counter() - began)
+        filled_ns = time.monotonic_ns()
+        self._letterbox_seconds.observe((filled_ns - began_ns) / NS)
+        if trace is not None:
+            trace.stage("letterbox", began_ns, filled_ns)
+        if self._attention is not None:
+            self._attention.asks(frame)
         if not link.submit(
-            self._number, self._ledger, Departed(frame, letterbox, slot, on_device),
-            self._config.on_full == "block", self._weight,
+            self._number, self._ledger, Departed(frame, letterbox, slot, on_device, trace),
+            self._config.on_full == "block", self._weight, self._wants_features,
         ):  # fmt: skip
             self._slots.give_back(slot)
             self._ledger.count(Fate.DROPPED_DETECTOR)
+            self._was_missed(Fate.DROPPED_DETECTOR, trace)
+
+    def _begin_trace(self, frame: Frame, source: Source, tracer: Tracer) -> FrameTrace | None:
+        trace = tracer.begin(frame.stream, frame.session, frame.seq)
+        if trace is not None:
+            trace.stage("decode", frame.arrival_ns - int(source.decode_s * NS), frame.arrival_ns)
+        return trace
+
+    def _passes_by(self, frame: Frame, attention: Attention, stop: Event, trace: FrameTrace | None) -> bool:
+        """Whether the detector need not see the frame; its tracks and rules still do, as far as there are any.
+
+        A stream that may wait decides when all is known of the frames before, so that it decides the same every time,
+        and when there is room for this one, so that it has a result.
+        """
+        if self._config.on_full == "block":
+            while not attention.settled.wait(BLOCK_POLL_S) and not stop.is_set():
+                pass
+            while not self._ledger.has_room() and not stop.wait(ROOM_POLL_S):
+                pass
+        began_ns = time.monotonic_ns()
+        look = attention.look(frame)
+        looked_ns = time.monotonic_ns()
+        self._motion_seconds.observe((looked_ns - began_ns) / NS)
+        if trace is not None:
+            trace.stage("motion", began_ns, looked_ns)
+        if look is Look.DETECT:
+            return False
+        fate = Fate.SKIPPED_MOTION if look is Look.HOLD else self._skipped
+        watched = self._views is not None and self._views.wants_pictures
+        if not attention.has_tracks and not watched:
+            self._ledger.count(fate)
+        elif self._ledger.pass_by(Passing(frame, look is Look.HOLD, trace), fate):
+            self._services.call(self._listener.drain)
+        return True
+
+    def _was_missed(self, fate: Fate, trace: FrameTrace | None) -> None:
+        if trace is not None and self._services.tracer is not None:
+            self._services.tracer.end(trace, fate.value)
+        if self._attention is not None:
+            self._attention.missed()
 
     def _fill(self, frame: Frame, letterbox: Letterbox, link: DetectorLink, slot: int) -> bool:
         """Puts the frame into the slot at the model's size; True: into that in GPU memory, as the frame is there."""

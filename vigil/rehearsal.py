@@ -27,6 +27,7 @@ from ingest.shrink import Shrinker
 from ingest.sources import open_source
 from publish.config import HttpConfig, NatsConfig
 from vigil.config import StreamConfig, VigilConfig
+from vigil.metrics import Usage
 from vigil.plan import StreamCosts
 from vigil.service import Service
 
@@ -164,10 +165,7 @@ def _infer_s(runtime: Runtime, box: Letterbox) -> tuple[float, float]:
 async def _rest_s(config: VigilConfig, streams: list[StreamCosts]) -> float:
     """Runs the service in a folder of its own and compares its CPU time with that of the stages."""
     with tempfile.TemporaryDirectory(prefix="vigil-plan-") as folder:
-        update = {
-            "state_dir": Path(folder), "nats": NatsConfig(), "http": HttpConfig(enabled=False),
-            "workers": config.workers.model_copy(update={"standby": False}),
-        }  # fmt: skip
+        update = {"state_dir": Path(folder), "nats": NatsConfig(), "http": HttpConfig(enabled=False)}
         service = Service(config.model_copy(update=update))
         stop = asyncio.Event()
         serving = asyncio.create_task(service.run(stop))
@@ -202,9 +200,5 @@ def _frames(service: Service) -> dict[str, float]:
 
 def _cpu_s(service: Service) -> float:
     """CPU seconds of all the service's processes; this one's are among them."""
-    ticks = 0
-    for pid in [os.getpid(), *service.pids().values()]:
-        # After the name, which may hold anything but ends with the last bracket: utime and stime are fields 14 and 15.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+    usages = [Usage.of(pid) for pid in service.pids().values()]
+    return sum(usage.cpu_s for usage in usages if usage is not None)

@@ -5,9 +5,17 @@
 | this class and its parts    | the main process's asyncio loop                    |
 | HTTP (uvicorn)              | a task in the same loop                            |
 | control over NATS           | a task in the same loop                            |
+| the keeper of media         | a task in the same loop, and a pool's threads      |
+| exporting traces, if wanted | a task in the same loop, and a thread              |
 | nats-server                 | a child process, when `nats.url` is `embedded`     |
+| the fork server             | a child process                                    |
 | detectors                   | child processes, one for each model and device     |
-| workers, and one in reserve | child processes, `workers.streams_per_worker` each |
+| workers                     | child processes, `workers.streams_per_worker` each |
+| bridges                     | a child process, when there are any                |
+| the preview                 | a child process, once somebody watches             |
+| trying a camera's settings  | a child process each, `vigil/probing.py`           |
+| figures, once a second      | a task in the same loop                            |
+| events for who listens      | a task in the same loop                            |
 """
 
 from __future__ import annotations
@@ -16,51 +24,73 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any
 
 import structlog
+from nats.aio.client import Client
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from inference.model import ModelInfo
+from inference.nvml import Nvml
+from ingest.activity import LOOK_S
 from ingest.errors import VigilError
-from ingest.metrics import IngestMetrics
 from ingest.reconnect import StreamState
 from ingest.redact import redact
 from ingest.webrtc.config import WebRtcConfig
-from publish import control, http
-from publish.metrics import MergedMetrics, PublishMetrics, forget_stream, snapshot
-from publish.publisher import Publisher
-from publish.schema import Composer
+from publish import control, http, outbox
+from publish.api.probe import Probed
+from publish.listening import Certificate
+from publish.live import Audience
+from publish.media.keeper import Keeper
+from publish.media.metrics import KeepingMetrics
+from publish.media.still import Still
+from publish.media.stores import Site
+from publish.metrics import MergedMetrics
+from publish.moving import Moving
+from publish.past import Page, Past
+from publish.past import Wanted as WantedEvents
+from publish.schema.composer import Composer
 from publish.subjects import Subjects
-from vigil import __version__, logging
-from vigil.asking import UnansweredError
+from publish.tracing.exporter import Exporter
+from publish.tracing.metrics import TracingMetrics
+from publish.trouble import Code, NatsError, Trouble
+from vigil import __version__, logging, systemd
+from vigil.board import SUPERVISOR, Board
+from vigil.bridges import BRIDGES_STOP_S, Bridges
+from vigil.broadcast import Broadcast
 from vigil.changes import Changes
 from vigil.child import Child
+from vigil.children import Children
 from vigil.config import VigilConfig
 from vigil.control import Order
+from vigil.delivery import Delivery
 from vigil.detectors import DETECTOR_STOP_S, Detectors, Places
 from vigil.document import ConfigError, Problem
 from vigil.fleet import WORKER_STOP_S, Fleet, Surroundings, Wanted
+from vigil.forkserver import DETECTOR, PREVIEW, PROBE, WORKER
+from vigil.identification import DEPARTED, LOOKED, Identification
 from vigil.layout import DetectorPlace
+from vigil.metrics import SupervisorMetrics
 from vigil.nats_server import NatsServer
-from vigil.orders import StreamOrder
+from vigil.orders import MediaOrder, StreamOrder
+from vigil.overview import Overview, Sights
+from vigil.previews import PREVIEW_STOP_S, Previews
+from vigil.probing import Probes
+from vigil.processes import Process
+from vigil.readiness import Readiness
 from vigil.settings import Settings
 from vigil.state import Addresses, StateFolder
+from vigil.stills import ask_still
 
 log = structlog.get_logger()
 
-WORKER, DETECTOR = "vigil.worker", "vigil.detector"
-# A child that has said nothing for this long is hung, whatever its process looks like.
-SILENCE_S = 10.0
-# Starting may import and convert for long.
-START_SILENCE_S = 180.0
-PUBLISH_STOP_S = 1.0
 CONTROL_POLL_S = 0.1
+MEASURE_S = 1.0
 # What can change while the service runs.
-CHANGEABLE = ("streams", "tracker", "detector", "detectors", "webrtc", "log")
+CHANGEABLE = ("streams", "tracker", "detector", "detectors", "identity", "webrtc", "log", "bridges", "preview")
 
 
 class StartError(VigilError):
@@ -69,71 +99,75 @@ class StartError(VigilError):
     code = "service.start_failed"
 
 
-@dataclass(slots=True)
-class StreamView:
-    """What is known of a stream, for the API."""
-
-    state: str = StreamState.CONNECTING.value
-    details: dict[str, Any] = field(default_factory=dict)
-
-
 class Service:
     """`await run(stop)` serves until `stop` is set, or until every stream was a file that has ended."""
 
-    def __init__(self, config: VigilConfig, settings: Settings | None = None) -> None:
-        """`settings` is where `config` comes from: its edits are followed, and streams can be changed from outside."""
+    def __init__(self, config: VigilConfig, settings: Settings | None = None, launched: Process | None = None) -> None:
+        """`settings` is where `config` comes from: its edits are followed, and streams can be changed from outside.
+
+        `launched` is a fork server that has been launched already, to lose no time.
+        """
         self.config = config
-        self.changes = Changes(self, settings)
         self.metrics = MergedMetrics()
-        self.streams: dict[str, StreamView] = {}
-        self.subjects = Subjects(config.nats.prefix or f"vigil.{config.site}")
+        self.subjects = Subjects.of(config.nats, config.site)
         self.started = asyncio.Event()
         self.nats_url = config.nats.url
         self.http_url: str | None = None
-        self.publisher: Publisher | None = None
+        self.audience = Audience()
         self._state = StateFolder(config.state_folder)
+        self._outbox = config.state_folder / outbox.FILE
         self._nats: NatsServer | None = None
-        self._children: set[Child] = set()
+        self._delivery: Delivery | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._registry = CollectorRegistry()
-        self._ingest = IngestMetrics(self._registry)
         self._applying = asyncio.Lock()
+        registry = self._registry = CollectorRegistry()
+        self.metrics.live(SUPERVISOR, registry)
+        self._measured = SupervisorMetrics(registry, self.pids, lambda now_ns: self._fleet.freshness(now_ns))
+        self._measured.configured(config.site, config.revision)
+        self._identification = Identification(config.identity, registry)
+        self.media = Keeper(config.media, Site(config.media_folder, self._client), KeepingMetrics(registry))
+        self._board = Board(self.metrics, registry, self.audience, self._publish_status, self._model_of)
+        self._children = Children(self.metrics, self._task, self._child_ended, launched)
         self._detectors = Detectors(self.metrics, self._spawn_detector, self._task, self._detector_ready)
+        self._probes = Probes(partial(self._children.spawn_unwatched, "probe", PROBE))
+        self._bridges = Bridges(self.metrics, self._children.watch, self._task, lambda: self.nats_url)
+        self._previews = Previews(self.metrics, self._spawn_preview, self._task, self._workers)
         self._fleet = Fleet(config.workers, Surroundings(
             site=config.site,
             nats=config.nats,
             nats_url=lambda: self.nats_url,
+            outbox=self._outbox,
+            media=MediaOrder(folder=config.media_folder, least_free=config.media.least_free),
+            traced=config.telemetry.share,
             metrics=self.metrics,
             spawn=self._spawn_worker,
             task=self._task,
-            told=self._told,
-            told_here=self._told_here,
+            told=self._board.told,
+            told_here=self._board.told_here,
             gone=self._gone,
+            promised=self._promised,
+            interrupted=self._interrupted,
         ))  # fmt: skip
+        # What is asked from outside is answered by whose it is.
+        readiness = Readiness(self._detectors, self._fleet, lambda: self._delivery)
+        self.ready, self.nats_state = readiness.ready, readiness.nats_state
+        self.streams, self.stream_list, self.present = self._board.streams, self._board.listed, self._board.present
+        self.ask, self.ask_preview, self.bridge_list = self._fleet.ask, self._previews.ask, self._bridges.states
+        self.changes = Changes(self, settings)
+        self.moving = Moving(self)
+        overview = Overview(Sights(
+            site=config.site,
+            metrics=self.metrics,
+            pids=self.pids,
+            places=self._detectors.all,
+            streams=self.stream_list,
+            nats=lambda: str(self.nats_state()["state"]),
+            viewers=self._viewers,
+        ))  # fmt: skip
+        self.system = overview.told
+        self._broadcast = Broadcast(self.audience, overview, self.subjects.all_events, self._client)
 
     # -- what others may ask
-
-    def ready(self) -> dict[str, bool]:
-        """The parts that must stand before the service is of use, and whether they do."""
-        connected = self._fleet.connected
-        return {
-            "model": all(place.ready for place in self._detectors.all()),
-            "workers": all(shard.child is not None and not shard.child.ended.is_set() for shard in self._fleet.shards),
-            "nats": self.publisher is not None and self.publisher.connected and all(connected.values())
-            and len(connected) >= len(self._fleet.shards),
-        }  # fmt: skip
-
-    def stream_list(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "id": name,
-                "state": view.state,
-                **view.details,
-                "frames": int(self.metrics.value("vigil_frames_total", stream=name, outcome="analysed")),
-                "tracks": int(self.metrics.value("vigil_tracks_active", stream=name)),
-            }
-            for name, view in self.streams.items()
-        ]
 
     def whip_token(self, stream: str) -> SecretStr | None:
         """The token that the stream's publishers send, if it has one of its own.
@@ -149,30 +183,55 @@ class Service:
     def webrtc(self) -> WebRtcConfig:
         return self.config.webrtc
 
-    async def ask(self, stream: str, question: str, **data: Any) -> dict[str, Any]:
-        """What the worker that has the stream answers.
+    async def still(
+        self, stream: str, boxes: bool, max_side: int, max_bytes: int, had: tuple[int, int] | None = None
+    ) -> Still:
+        """The stream's newest picture, if it is of another frame than that which is known already.
 
         Raises:
-            UnansweredError, RefusedError
+            UnansweredError, DeclinedError
         """
-        worker = self._fleet.worker_of(stream)
-        if worker is None:
-            raise UnansweredError(f"no worker has stream {stream!r} at present")
-        return await worker.ask(question, stream=stream, **data)
+        asked = {"boxes": boxes, "max_side": max_side, "max_bytes": max_bytes, "had": had}
+        return await ask_still(partial(self._fleet.ask, stream), **asked)
 
     def models(self) -> list[ModelInfo]:
         """The models that are loaded."""
         return [place.model for place in self._detectors.all() if place.model is not None]
 
     def pids(self) -> dict[str, int]:
-        """Process ids by role."""
-        children = {place.name: place.child for place in self._detectors.all()}
-        children |= {shard.name: shard.child for shard in self._fleet.shards}
-        children["standby"] = self._fleet.spare
-        pids = {name: child.pid for name, child in children.items() if child is not None and not child.ended.is_set()}
+        """Process ids by role, ours included."""
+        pids = {SUPERVISOR: os.getpid(), **self._children.pids()}
         if self._nats is not None and self._nats.pid is not None:
             pids["nats"] = self._nats.pid
-        return pids
+        return dict(sorted(pids.items()))
+
+    async def probe(self, settings: dict[str, Any], stream: str | None) -> Probed:
+        """Tries a camera's settings, over those of a stream if one is named.
+
+        Raises:
+            RefusedError
+        """
+        return await self._probes.probe(self.changes.tried(settings, stream))
+
+    async def past(self, wanted: WantedEvents) -> Page:
+        """A page of past events.
+
+        Raises:
+            NatsError: JetStream cannot be asked.
+        """
+        client = self._client()
+        if client is None or not client.is_connected:
+            message = "there is no connection to NATS"
+            raise NatsError(Trouble(Code.UNREACHABLE, message, "see /api/v1/nats; it is tried again and again"))
+        return await Past(client).page(wanted)
+
+    def _viewers(self) -> dict[str, int]:
+        return {"live": len(self.audience), "mjpeg": len(self.moving),
+                "webrtc": int(self.metrics.value("vigil_preview_viewers"))}  # fmt: skip
+
+    def _client(self) -> Client | None:
+        """The supervisor's connection to NATS, which may be broken; None before the first."""
+        return self._delivery.connection.client if self._delivery is not None else None
 
     # -- serving
 
@@ -181,20 +240,28 @@ class Service:
         self._state.acquire(self.config.site)
         listening = None
         try:
+            certificate = Certificate(self.config.http.tls) if self.config.http.tls else None
             listening = self._listen()
             await self._start()
             if listening is not None:
-                self._task(http.serve(self, self.config.http, listening), "http")
+                self._task(http.serve(self, self.config.http, listening, certificate), "http")
             self._task(self._look_after(), "watchdog")
+            self._task(self._measure(), "measure")
+            self._task(self._measure_gpus(), "measure GPUs")
             self._task(self.changes.follow(), "config")
             self._task(self._serve_control(), "control")
+            self._task(self.media.run(), "media")
+            self._task(self._broadcast.figures(), "figures")
+            self._task(self._broadcast.events(), "events")
             self._task(self._stop_at_the_end(stop), "end")
             self._state.publish(Addresses(os.getpid(), redact(self.nats_url), self.http_url, self.subjects.prefix))
             self.started.set()
+            systemd.tell(systemd.READY, f"STATUS=serving {len(self.streams)} streams")
             log.info("serving", streams=len(self.streams), nats=self.nats_url, http=self.http_url)
             await stop.wait()
             log.info("stopping")
         finally:
+            systemd.tell(systemd.STOPPING)
             await self._stop()
             if listening is not None:
                 listening.close()
@@ -204,45 +271,62 @@ class Service:
         if not self.config.http.enabled:
             return None
         host, port = self.config.http.host, self.config.http.port
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            listening = socket.create_server((host, port))
+            listening = socket.create_server((host, port), family=family)
         except OSError as error:
             raise StartError(
                 f"http: cannot listen on {host}:{port}: {error.strerror}; set another `http.port`, or 0 for any"
             ) from None
-        self.http_url = f"http://{host}:{listening.getsockname()[1]}"
+        scheme, shown = "https" if self.config.http.tls else "http", f"[{host}]" if ":" in host else host
+        self.http_url = f"{scheme}://{shown}:{listening.getsockname()[1]}"
         if host not in ("127.0.0.1", "localhost", "::1") and self.config.http.token is None:
-            log.warning("HTTP listens beyond this machine without a token; set http.token", host=host)
+            log.warning("HTTP listens beyond this machine, and answers nobody there without a token; set http.token",
+                        host=host)  # fmt: skip
         return listening
 
     async def _start(self) -> None:
-        """Everything that takes long starts at once; the model decides whether there will be a service at all."""
+        """The model decides whether there will be a service at all."""
         config = self.config
+        if config.telemetry.share:
+            traces = Exporter(config.telemetry, config.site, __version__, TracingMetrics(self._registry))
+            self._children.traces = traces
+            self._task(traces.run(), "traces")
         places = self._detectors.wanted(config)
-        self.streams = {name: StreamView() for name in config.streams}
+        for name in config.streams:
+            self._board.expect(name)
         self._fleet.plan(self._wanted(config, places))
-        workers = await self._fleet.start()
         if config.nats.url == "embedded":
             self._nats = NatsServer(config.state_folder / "nats", config.nats.port)
             await self._nats.start()
             self.nats_url = self._nats.url
             self._task(self._nats.supervise(), "nats")
-        self.publisher = Publisher(config.nats, self.nats_url, config.site, PublishMetrics(CollectorRegistry()))
-        self.publisher.start()
-        await self._detectors.start(places)
-        for shard, worker in zip(list(self._fleet.shards), workers, strict=True):
-            self._fleet.occupy(shard, worker)
-        await self._fleet.keep_spare()
+        self._bridges.want(config)
+        self._previews.want(config)
+        self._delivery = Delivery(config, self.nats_url, self._outbox, self._registry)
+        await self._delivery.interrupted()
+        try:
+            await self._detectors.start(places)
+            for name in _paused(config):
+                self._board.told_here(name, StreamState.PAUSED, {})
+            await self._fleet.start()
+        except OSError as error:
+            raise StartError(f"cannot start a process: {error}") from None
 
     def _wanted(self, config: VigilConfig, places: Places) -> dict[str, Wanted]:
         return {
             name: Wanted(
                 StreamOrder(
-                    name=name, source=stream, tracker=config.tracker_of(name), config_rev=config.revision_of(name)
+                    name=name,
+                    source=stream,
+                    tracker=config.tracker_of(name),
+                    config_rev=config.revision_of(name),
+                    identity=config.identity_of(name),
                 ),
                 places[stream.detector],
             )
             for name, stream in config.streams.items()
+            if not stream.paused
         }
 
     def _task(self, work: Coroutine[Any, Any, None], name: str) -> None:
@@ -256,12 +340,24 @@ class Service:
             log.error("a part of the supervisor failed", part=task.get_name(), error=repr(error))
 
     async def _serve_control(self) -> None:
-        assert self.publisher is not None
-        while self.publisher.client is None:
+        while (client := self._client()) is None:
             await asyncio.sleep(CONTROL_POLL_S)
-        await control.serve(self.publisher.client, self.subjects, self.changes, __version__)
+        await control.serve(client, self.subjects, self.changes, self, self, __version__)
 
     # -- following the config
+
+    def fixed(self, config: VigilConfig) -> list[str]:
+        """Its settings that differ from those in force, and cannot change while the service runs."""
+        names = [name for name in VigilConfig.model_fields if name not in CHANGEABLE]
+        return [name for name in names if getattr(config, name) != getattr(self.config, name)]
+
+    def refuse_fixed(self, config: VigilConfig) -> None:
+        """Raises ConfigError: it changes what cannot change."""
+        if changed := self.fixed(config):
+            message, mend = "cannot change while the service runs", "restart Vigil, or take the change back"
+            raise ConfigError("config", [
+                Problem("config.needs_restart", name, None, None, message, mend) for name in changed
+            ])  # fmt: skip
 
     async def apply(self, config: VigilConfig) -> None:
         """Makes what runs follow the config: streams that stay as they were are not disturbed.
@@ -271,20 +367,24 @@ class Service:
             ModelError: a detector that it wants cannot start. Everything is as it was.
         """
         async with self._applying:
-            fixed = [name for name in VigilConfig.model_fields if name not in CHANGEABLE]
-            changed = [name for name in fixed if getattr(config, name) != getattr(self.config, name)]
-            if changed:
-                message, mend = "cannot change while the service runs", "restart Vigil, or take the change back"
-                raise ConfigError("config", [
-                    Problem("config.needs_restart", name, None, None, message, mend) for name in changed
-                ])  # fmt: skip
+            self.refuse_fixed(config)
             places = self._detectors.wanted(config)
             unused = await self._detectors.start(places)
             logging.configure(config.log.level, config.log.format)
             before, self.config = self.config, config
             for name in config.streams.keys() - self.streams.keys():
-                self.streams[name] = StreamView()
-            self._fleet.want(self._wanted(config, places))
+                self._board.expect(name)
+            self._identification.follow(config.identity)
+            self._measured.configured(config.site, config.revision)
+            self._fleet.want(self._wanted(config, places), _paused(config))
+            for name in self.streams.keys() - config.streams.keys():
+                if not self._fleet.has(name):  # no worker will say that it is gone: it was paused, or kept apart
+                    self._gone(name)
+            for name in _paused(config):
+                if not self._fleet.has(name) and self.streams[name].state != StreamState.PAUSED:
+                    self._board.told_here(name, StreamState.PAUSED, {})
+            self._bridges.want(config)
+            self._previews.want(config)
             await self._detectors.retire(unused)
             log.info("config applied", revision=config.revision, **_difference(before, config))
 
@@ -293,72 +393,85 @@ class Service:
             if shard.detector is place:
                 self._fleet.introduce(shard)
 
-    # -- what is told of streams
+    # -- what the parts tell, and want
 
-    def _told(self, stream: str, state: StreamState, details: dict[str, Any]) -> None:
-        """A worker has told it."""
-        self.streams[stream] = StreamView(state.value, details)
-        self._unshow(stream)
+    def _model_of(self, stream: str) -> ModelInfo | None:
+        place = self._place_of(stream)
+        return place.model if place is not None else None
 
-    def _told_here(self, stream: str, state: StreamState, details: dict[str, Any]) -> None:
-        """The supervisor knows it, and no worker does: so the supervisor publishes it."""
-        self.streams[stream] = StreamView(state.value, details)
-        for other in StreamState:
-            self._ingest.state.labels(stream, other.value).set(other is state)
-        self.metrics.update("supervisor", snapshot(self._registry))
-        place = next((place for place in self._detectors.places[self.config.streams[stream].detector]), None)
-        if self.publisher is not None and place is not None and place.model is not None:
+    def _place_of(self, stream: str) -> DetectorPlace | None:
+        """Where the stream's model is loaded; None until it is."""
+        config = self.config.streams.get(stream)
+        places = self._detectors.places.get(config.detector, ()) if config is not None else ()
+        return next((place for place in places if place.model is not None), None)
+
+    def _publish_status(self, stream: str, state: StreamState, details: dict[str, Any]) -> None:
+        place = self._place_of(stream)
+        if self._delivery is not None and place is not None and place.model is not None:
             composer = Composer(self.config.site, place.model, self.config.revision_of(stream), place.confidence)
-            self.publisher.status(composer.status(stream, state.value, time.time_ns(), **details))
+            self._delivery.publisher.status(composer.status(stream, state.value, time.time_ns(), **details))
 
     def _gone(self, stream: str) -> None:
-        self.streams.pop(stream, None)
-        self._unshow(stream)
-        self.metrics.forget(stream)
+        self._board.gone(stream, paused=stream in _paused(self.config))
 
-    def _unshow(self, stream: str) -> None:
-        forget_stream(self._registry, stream)
-        self.metrics.left("supervisor", stream)
+    def _promised(self) -> None:
+        if self._delivery is not None:
+            self._delivery.wake()
+
+    async def _interrupted(self, worker: Child) -> None:
+        if self._delivery is not None:
+            await self._delivery.interrupted(worker.pid)
+
+    def _workers(self) -> Iterator[tuple[Child, list[str]]]:
+        """Those that have started, and the streams that they are to keep."""
+        for shard in self._fleet.shards:
+            if shard.child is not None and shard.child.ready.is_set() and not shard.child.ended.is_set():
+                yield shard.child, [seat.order.name for seat in shard.seats.values() if not seat.leaving]
 
     # -- the processes
 
     async def _spawn_worker(self, name: str) -> Child:
-        return await self._spawn(name, WORKER, self._fleet.hear)
+        return await self._children.spawn(name, WORKER, self._hear_worker)
+
+    def _hear_worker(self, child: Child, order: Order) -> None:
+        if order.kind in (LOOKED, DEPARTED):
+            self._identification.hear(child, order)
+        else:
+            self._fleet.hear(child, order)
+
+    async def _spawn_preview(self, name: str, hear: Callable[[Child, Order], None]) -> Child:
+        return await self._children.spawn(name, PREVIEW, hear)
 
     async def _spawn_detector(self, name: str) -> Child:
-        return await self._spawn(name, DETECTOR, self._detectors.hear)
+        return await self._children.spawn(name, DETECTOR, self._detectors.hear)
 
-    async def _spawn(self, name: str, module: str, hear: Callable[[Child, Order], None]) -> Child:
-        def on_order(child: Child, order: Order) -> None:
-            if order.kind == "metrics":
-                self.metrics.update(child.name, order.data["families"])
-            else:
-                hear(child, order)
-
-        child = Child(name, module, on_order)
-        self._children.add(child)
-        await child.start()
-        self._task(self._see_off(child), f"see off {name}")
-        return child
-
-    async def _see_off(self, child: Child) -> None:
-        await child.ended.wait()
-        self._children.discard(child)
+    def _child_ended(self, child: Child) -> None:
+        self._identification.gone(child.name)
         if not child.told_to_stop:
-            log.error("process ended; restarting it", process=child.name, exit_code=child.exit_code)
+            self._measured.restarted(child.name)
 
     async def _look_after(self) -> None:
         while True:
-            await asyncio.sleep(1.0)
-            for child in list(self._children):
-                allowed = SILENCE_S if child.ready.is_set() else START_SILENCE_S
-                if not child.ended.is_set() and time.monotonic() - child.last_beat > allowed:
-                    log.error("process hangs; killing it", process=child.name, silent_s=round(allowed))
-                    child.kill()
+            await asyncio.sleep(LOOK_S)
+            systemd.tell(systemd.ALIVE)
+            self._children.look_after()
             self._fleet.look_after()
-            if self._fleet.spare is not None and self._fleet.spare.ended.is_set():
-                self._fleet.spare = None
-                await self._fleet.keep_spare()
+            self._previews.look_after()
+            self._identification.look_after()
+
+    async def _measure(self) -> None:
+        folders = {"state": self.config.state_folder, "media": self.config.media_folder}
+        while True:
+            await asyncio.to_thread(self._measured.look_at_disks, folders)
+            self.metrics.refresh()
+            await asyncio.sleep(MEASURE_S)
+
+    async def _measure_gpus(self) -> None:
+        """What asks the driver is apart: it may hang."""
+        nvml = await asyncio.to_thread(Nvml.open)
+        while nvml is not None:
+            self._measured.gpus.readings = await asyncio.to_thread(nvml.read)
+            await asyncio.sleep(MEASURE_S)
 
     async def _stop_at_the_end(self, stop: asyncio.Event) -> None:
         """When all streams were files and have ended, so has the service."""
@@ -374,18 +487,31 @@ class Service:
     # -- the end
 
     async def _stop(self) -> None:
+        self.audience.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         # Workers first: they still need the detector's answers and the server's acknowledgements.
-        detectors = {place.child for place in self._detectors.all() if place.child is not None}
-        await asyncio.gather(*(child.stop(WORKER_STOP_S) for child in self._children - detectors))
-        await asyncio.gather(*(child.stop(DETECTOR_STOP_S) for child in detectors))
-        if self.publisher is not None:
-            await self.publisher.close(PUBLISH_STOP_S)
+        children = self._children
+        detectors = frozenset(place.child for place in self._detectors.all())
+        bridges = frozenset([self._bridges.child])
+        await children.stop(PREVIEW_STOP_S, [self._previews.child])
+        await children.stop(WORKER_STOP_S, children.living - detectors - bridges)
+        await children.stop(DETECTOR_STOP_S, detectors)
+        if self._delivery is not None:
+            await self._delivery.close()
+        # After the last event has been published.
+        await children.stop(BRIDGES_STOP_S, bridges)
+        if children.traces is not None:
+            await children.traces.close()
         if self._nats is not None:
             await self._nats.stop()
         log.info("stopped")
+
+
+def _paused(config: VigilConfig) -> list[str]:
+    """Streams that are known and not served."""
+    return [name for name, stream in config.streams.items() if stream.paused]
 
 
 def _difference(before: VigilConfig, after: VigilConfig) -> dict[str, list[str]]:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
 
 from ingest.activity import Activity
 from ingest.metrics import IngestMetrics, stage_histogram
-from publish.metrics import PublishMetrics, forget_stream
+from publish.media.darkroom import Darkroom
+from publish.media.metrics import MediaMetrics
+from publish.metrics import OutboxMetrics, PublishMetrics, forget_stream
+from publish.preview.gallery import Gallery
+from publish.preview.metrics import PreviewMetrics
 from publish.publisher import Publisher
+from publish.tracing.metrics import TracingMetrics
+from publish.tracing.tracer import Tracer
 from tracking.metrics import TrackingMetrics
+from vigil.appearance import Embedders
+from vigil.identification import Inquiries
 from vigil.link import DetectorLink
 
 
@@ -23,6 +31,10 @@ class WorkerMetrics:
         self.ingest = IngestMetrics(self.registry)
         self.tracking = TrackingMetrics(self.registry)
         self.publish = PublishMetrics(self.registry)
+        self.outbox = OutboxMetrics(self.registry)
+        self.media = MediaMetrics(self.registry)
+        self.preview = PreviewMetrics(self.registry)
+        self.tracing = TracingMetrics(self.registry)
         self.stage = stage_histogram(self.registry)
 
     def forget(self, stream: str) -> None:
@@ -35,7 +47,9 @@ class WorkerMetrics:
 class Services:
     """`link` is the current link to the detector, None while there is none; `call` runs a function in the worker's
     loop and may be called from any thread; `report` tells the supervisor about a stream; `activity` is where readers
-    note that they are in a call that may hang."""
+    note that they are in a call that may hang; `embedders` are the worker's ReID models; `inquiries` are where it asks
+    who tracks are, None: nowhere; `darkroom` makes pictures and clips; `gallery` shows streams to viewers; `tracer`
+    keeps traces, None: of no frame."""
 
     site: str
     activity: Activity
@@ -44,3 +58,8 @@ class Services:
     link: Callable[[], DetectorLink | None]
     call: Callable[..., object]
     report: Callable[..., None]
+    embedders: Embedders = field(default_factory=Embedders)
+    inquiries: Inquiries | None = None
+    darkroom: Darkroom | None = None
+    gallery: Gallery | None = None
+    tracer: Tracer | None = None

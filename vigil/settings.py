@@ -1,12 +1,14 @@
 """The config file, and what was made of its streams while the service ran.
 
-A stream that was added or changed is held whole, over the config's own of that name; one that was removed is null.
+A stream that was added or changed is held whole, over the config's own of that name; one that was removed is null. Of
+one that was only paused that alone is held: it follows the config in all else.
 Those that are to last are in a file beside the config.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,8 +16,9 @@ from typing import Any
 
 import yaml
 
-from vigil.config import VigilConfig, parse, read
+from vigil.config import VigilConfig
 from vigil.document import ConfigError, Problem
+from vigil.load import parse, read
 
 HEADER = "# Written by Vigil: streams added, changed and removed (null) while it ran, in place of the config's.\n"
 
@@ -55,18 +58,28 @@ class Settings:
 
     def config(self) -> VigilConfig:
         """Raises ConfigError with every problem found."""
-        return parse(self.text, str(self.file), self.file.resolve().parent, {**self.kept, **self.passing})
+        return parse(self.text, str(self.file), self.file.resolve().parent, self._made())
+
+    def _made(self) -> dict[str, dict[str, Any] | None]:
+        """The streams in place of the config's own."""
+        own = self._own() if any(map(_is_pause, [*self.kept.values(), *self.passing.values()])) else {}
+        made: dict[str, dict[str, Any] | None] = {}
+        for name, settings in [*self.kept.items(), *self.passing.items()]:
+            below = made[name] if name in made else own.get(name)
+            if not _is_pause(settings):
+                made[name] = settings
+            elif isinstance(below, dict):  # else it is gone, whatever it was
+                made[name] = {**below, **(settings or {})}
+        return made
 
     def written(self, stream: str) -> dict[str, Any]:
         """A stream's settings as they are written, variables and all; none for one that there is not."""
-        for streams in (self.passing, self.kept, self._own()):
-            if stream in streams:
-                return dict(streams[stream] or {})
-        return {}
+        return dict({**self._own(), **self._made()}.get(stream) or {})
 
     def overridden(self) -> list[str]:
         """The config's streams that another has taken the place of."""
-        return [name for name in self._own() if name in self.kept or name in self.passing]
+        whole = [name for name, one in [*self.kept.items(), *self.passing.items()] if not _is_pause(one)]
+        return [name for name in self._own() if name in whole]
 
     def _own(self) -> dict[str, Any]:
         config = yaml.safe_load(self.text)
@@ -80,6 +93,38 @@ class Settings:
             return replace(self, kept={**self.kept, name: settings}, passing=passing)
         return replace(self, passing={**self.passing, name: settings})
 
+    def with_pause(self, name: str, paused: bool, keep: bool) -> Settings:
+        """These settings with the stream paused, or not."""
+        without = replace(
+            self, passing=_unpaused(self.passing, name), kept=_unpaused(self.kept, name) if keep else self.kept
+        )
+        if bool(without.written(name).get("paused")) is paused:
+            return without
+
+        def said(streams: Streams) -> Streams:
+            return {**streams, name: {**(streams.get(name) or {}), "paused": paused}}
+
+        passing = said(without.passing) if not keep or name in without.passing else without.passing
+        return replace(without, passing=passing, kept=said(without.kept) if keep else without.kept)
+
+    def write(self) -> None:
+        """Puts the text in the file's place, whole or not at all, with the file's permissions.
+
+        Raises:
+            OSError
+        """
+        file = self.file.resolve()
+        part = file.with_name(f".{file.name}.part")
+        try:
+            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as target:
+                target.write(self.text)
+                target.flush()
+                os.fchmod(target.fileno(), stat.S_IMODE(file.stat().st_mode))
+                os.fsync(target.fileno())
+            part.replace(file)
+        finally:
+            part.unlink(missing_ok=True)
+
     def save(self) -> None:
         """Writes what is kept; it may hold passwords, so only its owner can read it."""
         path = changes_file(self.file)
@@ -92,6 +137,19 @@ class Settings:
             target.flush()
             os.fsync(target.fileno())
         part.replace(path)
+
+
+def _is_pause(settings: Mapping[str, Any] | None) -> bool:
+    return settings is not None and set(settings) == {"paused"}
+
+
+def _unpaused(streams: Streams, name: str) -> Streams:
+    """Without a word on whether this one is paused."""
+    settings = streams.get(name)
+    if settings is None or "paused" not in settings:
+        return streams
+    rest = {key: value for key, value in settings.items() if key != "paused"}
+    return {key: value for key, value in {**streams, name: rest}.items() if key != name or rest}
 
 
 def changes_file(config: Path) -> Path:

@@ -11,7 +11,8 @@ from nats.micro.request import ERROR_CODE_HEADER
 
 from ingest.errors import VigilError
 from ingest.redact import redact
-from vigil.subscribe import Address, SubscribeError, connect
+from publish.connection import connect
+from vigil.subscribe import Address, SubscribeError
 
 # Adding a stream may load a model.
 ANSWER_S = 120.0
@@ -31,14 +32,15 @@ def ask(address: Address, endpoint: str, **request: Any) -> Any:
     """A service's answer.
 
     Raises:
-        SubscribeError: NATS or the service cannot be reached.
+        NatsError: NATS cannot be reached.
+        SubscribeError: the service cannot.
         StreamsError: the service refuses.
     """
     return asyncio.run(_ask(address, endpoint, request))
 
 
 async def _ask(address: Address, endpoint: str, request: dict[str, Any]) -> Any:
-    client = await connect(address, reconnects=1)
+    client = await connect(address.config, address.url, "vigil streams", lasting=False)
     try:
         answer = await client.request(
             address.subjects.control(f"streams.{endpoint}"), json.dumps(request).encode(), timeout=ANSWER_S

@@ -12,8 +12,6 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from publish.subjects import Subjects
-from vigil.config import load
 from vigil.document import shown
 
 app = typer.Typer(no_args_is_help=True, help="See and change the streams of a running service.")
@@ -81,6 +79,24 @@ def change(
 
 
 @app.command()
+def pause(
+    stream: StreamId, keep: Keep = True, config: ConfigFile = None, nats: NatsUrl = None, site: Site = "local"
+) -> None:
+    """Let go of a stream's camera until `resume`; the stream stays known, with its settings."""
+    _ask(config, nats, site, "pause", id=stream, keep=keep)
+    typer.echo(f"{stream} is paused")
+
+
+@app.command()
+def resume(
+    stream: StreamId, keep: Keep = True, config: ConfigFile = None, nats: NatsUrl = None, site: Site = "local"
+) -> None:
+    """Take up a paused stream again."""
+    _ask(config, nats, site, "resume", id=stream, keep=keep)
+    typer.echo(f"{stream} is taken up again")
+
+
+@app.command()
 def remove(
     stream: StreamId, keep: Keep = True, config: ConfigFile = None, nats: NatsUrl = None, site: Site = "local"
 ) -> None:
@@ -98,17 +114,9 @@ def _settings(sets: list[str] | None) -> dict[str, Any]:
 
 def _ask(config: Path | None, nats: str | None, site: str, endpoint: str, **request: Any) -> Any:
     from vigil.streams import ask
-    from vigil.subscribe import Address, address_of
+    from vigil.subscribe import chosen
 
-    if config is not None:
-        address = address_of(load(config))
-        if nats:
-            address = Address(nats, address.subjects, address.credentials)
-    elif nats is not None:
-        address = Address(nats, Subjects(f"vigil.{site}"))
-    else:
-        raise typer.BadParameter("give --config FILE, or --nats URL and --site", param_hint="--config")
-    return ask(address, endpoint, **request)
+    return ask(chosen(config, nats, site), endpoint, **request)
 
 
 def _print(stream: dict[str, Any], as_json: bool) -> None:

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Iterable
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-import nats
-import nats.errors
-from nats.aio.client import Client
-from nats.js.api import ConsumerConfig, DeliverPolicy
-from nats.js.errors import Error as JetStreamError
-from nats.js.errors import NotFoundError
-
 from ingest.errors import VigilError
-from ingest.redact import redact
-from publish.schema import TrackEvent
-from publish.subjects import EVENTS_STREAM, Subjects
+from publish.client import Event, OtherEvent, subscribe
+from publish.config import NatsConfig
+from publish.schema import CountEvent, TrackEvent
+from publish.subjects import Subjects
 from vigil.config import VigilConfig
+from vigil.load import load
 from vigil.state import StateFolder
 
 
@@ -33,7 +28,7 @@ class Address:
 
     url: str
     subjects: Subjects
-    credentials: Path | None = None
+    config: NatsConfig = field(default_factory=lambda: NatsConfig())  # how to log in
 
 
 def address_of(config: VigilConfig) -> Address:
@@ -44,7 +39,7 @@ def address_of(config: VigilConfig) -> Address:
     """
     subjects = Subjects(config.nats.prefix or f"vigil.{config.site}")
     if config.nats.url != "embedded":
-        return Address(config.nats.url, subjects, config.nats.credentials)
+        return Address(config.nats.url, subjects, config.nats)
     addresses = StateFolder(config.state_folder).addresses()
     if addresses is None:
         raise SubscribeError(
@@ -54,46 +49,29 @@ def address_of(config: VigilConfig) -> Address:
     return Address(addresses.nats, subjects)
 
 
-async def connect(address: Address, reconnects: int) -> Client:
-    """A connection to a site's NATS server, made again so many times when it breaks; -1: always.
+def chosen(config: Path | None, nats_url: str | None, site: str) -> Address:
+    """Where to find the service that a command is for: its config says, or its NATS server's URL and its site.
 
     Raises:
-        SubscribeError: it cannot be made.
+        ConfigError, SubscribeError
     """
-    options = {"user_credentials": str(address.credentials)} if address.credentials else {}
-    try:
-        return await nats.connect(
-            address.url.split(","), connect_timeout=3, max_reconnect_attempts=reconnects, error_cb=ignore, **options
-        )
-    except (OSError, nats.errors.Error, TimeoutError) as error:
-        raise SubscribeError(f"cannot connect to NATS at {redact(address.url)}: {redact(str(error))}") from None
+    if config is None and nats_url is not None:
+        return Address(nats_url, Subjects(f"vigil.{site}"))
+    address = address_of(load(config) if config else VigilConfig(site=site, streams={}))
+    return replace(address, url=nats_url) if nats_url else address
 
 
-async def events(
-    address: Address, stream: str | None = None, event_type: str | None = None, since: datetime | None = None
-) -> AsyncIterator[TrackEvent]:
-    """Events as they happen, after those since a time; runs until cancelled.
+def events(
+    address: Address, streams: Iterable[str], types: Iterable[str], since: datetime | None, follow: bool
+) -> AsyncGenerator[Event, None]:
+    """Events as they happen, after those since a time; without `follow` those of the past alone.
 
     Raises:
-        SubscribeError: NATS cannot be reached or has no events stream.
+        NatsError: NATS cannot be reached, or has no events stream.
     """
-    client = await connect(address, reconnects=-1)
-    policy = DeliverPolicy.NEW if since is None else DeliverPolicy.BY_START_TIME
-    try:
-        subscription = await client.jetstream().subscribe(
-            address.subjects.event(stream or "*", event_type or ">"),
-            stream=EVENTS_STREAM,
-            ordered_consumer=True,
-            config=ConsumerConfig(deliver_policy=policy, opt_start_time=since),
-        )
-        async for message in subscription.messages:
-            yield TrackEvent.model_validate_json(message.data)
-    except NotFoundError:
-        raise SubscribeError(f"there is no {EVENTS_STREAM} stream at {redact(address.url)}: has Vigil run?") from None
-    except (nats.errors.Error, JetStreamError) as error:
-        raise SubscribeError(f"events cannot be read: {redact(str(error))}") from None
-    finally:
-        await client.close()
+    config = address.config.model_copy(update={"url": address.url})
+    prefix = address.subjects.prefix
+    return subscribe(config, prefix=prefix, streams=streams, types=types, since=since, follow=follow, wait=False)
 
 
 async def ignore(error: Exception) -> None:
@@ -101,18 +79,28 @@ async def ignore(error: Exception) -> None:
     await asyncio.sleep(0)
 
 
-def event_line(event: TrackEvent) -> str:
+def event_line(event: Event) -> str:
     """One event for people, within 80 columns: `12:00:01 gate  track.ended  person 7 (0.91)  4.2 s, lost`."""
-    who = f"{event.class_name} {event.track_id} ({event.confidence:.2f})"
+    if isinstance(event, OtherEvent):
+        return f"{event.captured_at.astimezone():%H:%M:%S} {event.stream:<10} {event.type}"
+    if isinstance(event, CountEvent):
+        who = f"{event.line or event.zone}, {event.over_s:.0f} s"
+    else:
+        who = f"{event.class_name} {event.track_id} ({event.confidence:.2f})"
     told = f"{event.captured_at.astimezone():%H:%M:%S} {event.stream:<10} {event.type.value:<14} {who:<22}  "
     return (told + _about(event)).rstrip()
 
 
-def _about(event: TrackEvent) -> str:
+def _about(event: TrackEvent | CountEvent) -> str:
+    if isinstance(event, CountEvent):
+        kinds = [f"{one.count} {one.class_name} {one.direction or ''}".rstrip() for one in event.counts if one.count]
+        return ", ".join(kinds) or "nobody"
     if event.line is not None:
         return f"{event.line} to the {event.direction}"
     if event.zone is not None:
         stay = "" if event.duration_s is None else f", {event.duration_s:.1f} s"
         return f"{event.zone}{stay}, {event.count} there"
+    if event.changed is not None:
+        return f"{', '.join(event.changed)}: {event.global_id}" if event.global_id else ", ".join(event.changed)
     life_s = (event.captured_at - event.started_at).total_seconds()
     return f"{life_s:.1f} s, {event.reason.value}" if event.reason else ""

@@ -8,8 +8,7 @@ import av
 import structlog
 
 from ingest.capture import Capture, CaptureClock
-from ingest.clock import MediaClock
-from ingest.frame import Clock
+from ingest.clock import Clock, MediaClock
 from ingest.metrics import IngestMetrics
 from ingest.rtcp import SenderReports
 from ingest.sources import Source

@@ -52,7 +52,7 @@ class Watcher:
 
     async def on_frame(self, message: Msg) -> None:
         result = FrameResult.model_validate_json(message.data)
-        figures = self.streams[result.stream]
+        figures = self._figures(result.stream)
         now = time.monotonic()
         figures.first = figures.first or now
         figures.frames += 1
@@ -65,10 +65,14 @@ class Watcher:
             figures.track_ids.add((result.session, seen.track_id))
             figures.seen[seen.class_name] += 1
 
+    def _figures(self, stream: str) -> StreamFigures:
+        """Streams that nobody had told of were added meanwhile."""
+        return self.streams.setdefault(stream, StreamFigures("added while it ran"))
+
     async def on_event(self, message: Msg) -> None:
         event = TrackEvent.model_validate_json(message.data)
         if self.first_event_s is None:
             self.first_event_s = time.monotonic() - self._began
-        self.streams[event.stream].events += 1
+        self._figures(event.stream).events += 1
         self.types[event.type.value] += 1
         self.events.append(event)

@@ -4,49 +4,55 @@
 |---------------------|--------------------------------------------|-----------------------------|
 | `Worker.run`        | the main thread's asyncio loop             | on `stop`, or when the supervisor is gone |
 | `StreamReader.run`  | one daemon thread per stream               | on stop, or at a file's end |
-| `Publisher`         | tasks in the loop                          | with the loop               |
+| `Publisher`         | a task in the loop, and a thread that writes to the outbox | with the loop |
 | WHIP publishers     | tasks in the loop, one each, and a thread of aiortc's each, which decodes | with the publisher |
 | answers to questions | tasks in the loop                         | when answered               |
+| `Darkroom`           | one thread, once there is media to make   | with the process            |
+| `Studio`             | up to 4 threads, while somebody watches pictures that are drawn on | with the last viewer |
+| `PreviewLink`        | the loop                                  | when the preview process is gone |
 
-Everything but reading happens in the loop. The process is started with its imports done and waits to be told its
-streams, so that one in reserve can take over from a dead one at once.
+Everything but reading happens in the loop. The process is forked with its imports done (`vigil/forkserver.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-import numpy as np
 import structlog
 import uvloop
 
 from inference import masks
-from inference.detections import Detections
-from inference.found import Found
-from inference.letterbox import Letterbox
 from inference.model import ModelInfo
-from ingest import privacy, shrink
+from ingest import motion, patches, privacy, shrink
 from ingest.activity import Activity
 from ingest.ring import Ring
-from publish.metrics import snapshot
+from publish.connection import Connection
+from publish.media.darkroom import Darkroom
+from publish.media.folder import MediaFolder
+from publish.metrics import in_parts, snapshot
+from publish.outbox import Outbox, OutboxError
+from publish.preview.gallery import Gallery
 from publish.publisher import Publisher
+from publish.subjects import Subjects
+from publish.tracing.tracer import Tracer
+from publish.trouble import Troubles
+from tracking import lifecycle
 from tracking.config import TrackerConfig
-from tracking.rules import geometry
-from tracking.trackers import new_tracker
+from tracking.events import Identity
 from vigil import logging
 from vigil.asking import answer
 from vigil.control import Control, Order
+from vigil.identification import Inquiries
 from vigil.link import DetectorLink
 from vigil.orders import StreamOrder, WorkerOrder
 from vigil.services import Services, WorkerMetrics
 from vigil.stream import NotReadingError, Stream
+from vigil.warm_tracker import warm_tracker
 
 log = structlog.get_logger()
 
@@ -54,6 +60,7 @@ BEAT_S = 1.0
 READERS_STOP_S = 1.5
 POLL_S = 0.01
 PUBLISH_STOP_S = 3.0
+CLOSE_S = 0.5
 # A control message holds at most this many samples; sockets limit a message's size.
 SAMPLES_PER_MESSAGE = 400
 
@@ -67,16 +74,18 @@ class Worker:
         self._ring: Ring | None = None
         self._streams: dict[int, Stream] = {}  # by number
         self._metrics = WorkerMetrics()
+        self._connection: Connection | None = None
         self._publisher: Publisher | None = None
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()  # of orders that take a while
         self._confidence = 0.0
         self._services: Services | None = None
+        self._inquiries = Inquiries(control.send)
         self._capacity = self._slots_per_stream = 0
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
-        loop.add_reader(self._control.link, self._read_control)
+        loop.add_reader(self._control.link, self._control.heed, self._obey)
         self._control.send("ready")
         beat = asyncio.create_task(self._beat(), name="beat")
         stopping = asyncio.create_task(self._stopping.wait(), name="stopping")
@@ -89,13 +98,6 @@ class Worker:
 
     # -- orders
 
-    def _read_control(self) -> None:
-        try:
-            while order := self._control.receive(wait=False):
-                self._obey(order)
-        except EOFError:
-            os._exit(1)  # the supervisor is gone; nobody will ever ask for anything again
-
     def _obey(self, order: Order) -> None:
         match order.kind:
             case "assign":
@@ -106,10 +108,15 @@ class Worker:
                 self._streams[order.data["number"]].revise(order.data["config_rev"])
             case "remove":
                 stream = self._streams[order.data["number"]]
-                self._task(self._remove(stream, order.data["patience_s"]), f"remove {stream.name}")
+                paused = order.data["paused"]
+                self._task(self._remove(stream, order.data["patience_s"], paused), f"remove {stream.name}")
             case "detector":
                 self._confidence = order.data["confidence"]
                 self._attach(socket.socket(fileno=order.fds[0]), ModelInfo.from_json(order.data["model"]))
+            case "identified":
+                self._identified(order.data)
+            case "preview":
+                self._task(self._show(socket.socket(fileno=order.fds[0])), "preview")
             case "ask":
                 self._task(answer(self._control, order, self._answer), order.data["question"])
             case "stop":
@@ -120,17 +127,44 @@ class Worker:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def _show(self, end: socket.socket) -> None:
+        assert self._services is not None and self._services.gallery is not None, "a worker is assigned first"
+        await self._services.gallery.connect(end)
+
+    def _identified(self, told: dict[str, Any]) -> None:
+        self._inquiries.answered()
+        stream = self._stream(told["stream"])
+        if stream is not None:  # it may have been removed meanwhile
+            who = Identity(told["global_id"], told["confidence"])
+            stream.identified(told["session"], told["track"], who)
+
+    def _stream(self, name: str) -> Stream | None:
+        return next((stream for stream in self._streams.values() if stream.name == name), None)
+
     async def _answer(self, question: str, asked: dict[str, Any]) -> dict[str, Any]:
         """Every question is about a stream."""
         name = asked.pop("stream")
-        stream = next((stream for stream in self._streams.values() if stream.name == name), None)
+        stream = self._stream(name)
         if stream is None:
             raise NotReadingError(f"stream {name!r} is not here")
         return await stream.answer(question, asked)
 
     def _assign(self, order: WorkerOrder, activity_fd: int) -> None:
-        self._publisher = Publisher(order.nats, order.nats_url, order.site, self._metrics.publish)
-        self._publisher.start()
+        try:
+            outbox = Outbox.open(order.outbox, os.getpid())
+        except OutboxError as error:
+            log.error("worker fails", error=str(error), code=error.code)
+            os._exit(1)
+        metrics = self._metrics
+        self._connection = Connection(
+            order.nats, order.nats_url, f"vigil {order.site}", metrics.publish.connected.set,
+            Troubles(metrics.publish.trouble),
+        )  # fmt: skip
+        self._publisher = Publisher(
+            Subjects.of(order.nats, order.site), outbox, metrics.publish, metrics.outbox,
+            lambda: self._control.send("promised"), self._connection.troubles, self._connection,
+            order.nats.frames_format, order.traced,
+        )  # fmt: skip
         self._services = Services(
             site=order.site,
             activity=Activity(activity_fd, order.capacity),
@@ -139,7 +173,17 @@ class Worker:
             link=lambda: self._link,
             call=asyncio.get_running_loop().call_soon_threadsafe,
             report=self._report,
-        )
+            inquiries=self._inquiries,
+            darkroom=Darkroom(
+                MediaFolder(order.media.folder, order.media.least_free), self._metrics.media,
+                self._metrics.stage.labels("media").observe,
+            ),
+            gallery=Gallery(
+                self._metrics.preview, self._metrics.stage.labels("preview").observe,
+                asyncio.get_running_loop().call_soon_threadsafe,
+            ),
+            tracer=Tracer(order.site, order.traced, self._metrics.tracing) if order.traced else None,
+        )  # fmt: skip
         self._capacity, self._slots_per_stream = order.capacity, order.slots_per_stream
         for number, stream in order.streams.items():
             self._add(number, stream)
@@ -151,9 +195,9 @@ class Worker:
         if self._link is not None:
             stream.start(self._link.model, self._confidence)
 
-    async def _remove(self, stream: Stream, patience_s: float) -> None:
+    async def _remove(self, stream: Stream, patience_s: float, paused: bool) -> None:
         """Lets go of a stream, whose reader may be stuck in a call: its number is then free only when that returns."""
-        stream.stop()
+        stream.stop(paused)
         await _until(stream.settled, patience_s)
         stream.finish()
         self._send_metrics()
@@ -162,6 +206,7 @@ class Worker:
         self._control.send("removed", stream=stream.name, number=stream.number, free=free)
         if not free:
             await _until(stream.settled, None)
+            self._metrics.forget(stream.name)  # its reader may have measured something meanwhile
             self._control.send("freed", number=stream.number)
         del self._streams[stream.number]
 
@@ -231,7 +276,7 @@ class Worker:
     async def _beat(self) -> None:
         while True:
             if self._publisher is not None and self._publisher.failure is not None:
-                log.error("publisher failed", error=repr(self._publisher.failure))
+                log.error("publisher failed", error=self._publisher.failure)
                 os._exit(1)
             for stream in self._streams.values():
                 stream.watch(time.monotonic_ns())
@@ -239,19 +284,13 @@ class Worker:
             await asyncio.sleep(BEAT_S)
 
     def _send_metrics(self) -> None:
-        connected = self._publisher is not None and self._publisher.connected
-        part: list[Any] = []
-        room = SAMPLES_PER_MESSAGE
-        for name, documentation, kind, samples in snapshot(self._metrics.registry):
-            for start in range(0, len(samples), SAMPLES_PER_MESSAGE):
-                rows = samples[start : start + SAMPLES_PER_MESSAGE]
-                if len(rows) > room:
-                    self._control.send("metrics", families=part)
-                    part, room = [], SAMPLES_PER_MESSAGE
-                part.append((name, documentation, kind, rows))
-                room -= len(rows)
-        self._control.send("metrics", families=part)
-        self._control.send("beat", nats=connected)
+        connected = self._connection is not None and self._connection.connected
+        for part, more in in_parts(snapshot(self._metrics.registry), SAMPLES_PER_MESSAGE):
+            self._control.send("metrics", families=part, more=more)
+        if self._services is not None and self._services.tracer is not None:
+            self._control.send("traces", traces=self._services.tracer.fetch())
+        troubles = self._connection.troubles.told() if self._connection is not None else []
+        self._control.send("beat", nats=connected, troubles=troubles)
 
     # -- the end
 
@@ -263,12 +302,18 @@ class Worker:
         await _until(lambda: all(stream.settled() for stream in streams), READERS_STOP_S)
         for stream in streams:
             stream.finish()
-        if self._publisher is not None:
-            undelivered = await self._publisher.close(PUBLISH_STOP_S)
-            if undelivered:
-                log.error("events could not be delivered before the end", count=undelivered)
+        developed = asyncio.ensure_future(_until(self._nothing_to_make, PUBLISH_STOP_S))
+        if self._publisher is not None and self._connection is not None:
+            lost = await self._publisher.close(PUBLISH_STOP_S)
+            if lost:
+                log.error("events could not be written before the end", count=lost)
+            await self._connection.close(CLOSE_S)
+        await developed
         self._send_metrics()
         self._detach()
+
+    def _nothing_to_make(self) -> bool:
+        return self._services is None or self._services.darkroom is None or self._services.darkroom.idle
 
 
 async def _until(condition: Callable[[], bool], timeout_s: float | None) -> None:
@@ -279,28 +324,18 @@ async def _until(condition: Callable[[], bool], timeout_s: float | None) -> None
     await asyncio.sleep(0)
 
 
-def _warm_up() -> None:
+def warm_up() -> None:
     """Loads and compiles what is slow to, while nobody waits for it."""
     shrink.warm_up()
     privacy.warm_up()
+    motion.warm_up()
+    patches.warm_up()
     masks.warm_up()
-    geometry.warm_up()
-    tracker = new_tracker(TrackerConfig(), 25.0)
-    for count in (1, 2):  # rows as they come from a detector: one is another type of array than several
-        rows = np.frombuffer(np.tile(np.array([0, 0, 9, 9, 1, 0], np.float32), count).tobytes(), np.float32)
-        found = Detections.in_source(Found(rows.reshape(count, 6)), Letterbox.fit(32, 32, 32))
-        tracker.update(found, count)
+    lifecycle.warm_up()
+    warm_tracker(TrackerConfig())
 
 
-def main() -> None:
-    # The terminal's Ctrl-C and a container's SIGTERM are for the supervisor, which drains its children in order.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def main(control: Control) -> None:
     logging.configure(level="debug", style="json")
-    _warm_up()
-    uvloop.run(Worker(Control.inherited(int(sys.argv[1]))).run())
+    uvloop.run(Worker(control).run())
     os._exit(0)  # readers may be stuck in FFmpeg; everything that matters has left
-
-
-if __name__ == "__main__":
-    main()

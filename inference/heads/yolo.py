@@ -53,6 +53,12 @@ class YoloHead:
         return rows, anchors
 
 
+def warm_up() -> None:
+    """Compiles what finds the boxes, or loads it compiled."""
+    rows, _ = strongest(np.zeros((5, 1), np.float32), 1, np.float32(0))
+    nms(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int32), 0.5, 1)
+
+
 @compiled_nogil
 def strongest(
     output: NDArray[np.float32], classes: int, confidence: np.float32

@@ -14,6 +14,7 @@ from inference.errors import ModelError
 from inference.found import Found
 from inference.heads import Outputs
 from inference.input import InputSpec
+from inference.runtimes.triton_model import is_triton
 
 if TYPE_CHECKING:
     import torch
@@ -76,6 +77,41 @@ class DeviceRuntime(Protocol):
     def detect(self, pictures: Sequence[Picture]) -> list[Found]:
         """What the head would make of `infer`'s outputs, by the detector's own config."""
         ...
+
+
+@runtime_checkable
+class FeatureRuntime(Protocol):
+    """What a runtime may offer beside `Runtime`: the finest of the maps that the model's head looks at."""
+
+    def add_feature_map(self) -> None:
+        """From now on it is the last output of `infer`, [batch, rows, columns, channels]; `prepare` comes after this.
+
+        Raises:
+            ModelError: the model has none that can be found.
+        """
+        ...
+
+
+def with_feature_map(config: DetectorConfig) -> DetectorConfig:
+    """The config with `auto` settled on a CPU, where one runtime has feature maps; a GPU is not given up for them."""
+    from inference.runtimes.auto import devices
+
+    settled = config.runtime != "auto" or is_triton(config.model) or devices(config.device) != ["cpu"]
+    return config if settled else config.model_copy(update={"runtime": "openvino"})
+
+
+def add_feature_map(runtime: Runtime) -> None:
+    """Has the runtime give the map from which objects' features are made.
+
+    Raises:
+        ModelError: it cannot, or not with this model.
+    """
+    if not isinstance(runtime, FeatureRuntime):
+        raise ModelError(
+            f"tracker.reid: 'detector' takes features from the openvino runtime, and {runtime.info.name} runs in "
+            f"{runtime.info.runtime}; set `detector.runtime: openvino`, give a ReID model's file, or say `off`"
+        )
+    runtime.add_feature_map()
 
 
 def gpu_of(runtime: Runtime) -> torch.device | None:

@@ -20,6 +20,7 @@ from inference.heads import Outputs
 from inference.input import InputSpec
 from inference.model import ModelInfo, cache_dir, describe, weights_hash
 from inference.runtimes import probe_size
+from inference.runtimes.openvino_features import add_map, head_inputs
 from inference.runtimes.openvino_int8 import is_quantised, quantised
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
@@ -53,10 +54,12 @@ class OpenVinoRuntime:
         }
         if config.precision in PRECISIONS:  # what is left of an int8 model in floats is computed as `auto` would
             self._hints["INFERENCE_PRECISION_HINT"] = PRECISIONS[config.precision]
+        self._gives_map = False
         self._compiled: dict[tuple[int, int], ov.CompiledModel] = {}
         self._requests = threading.local()
         # Compile one shape now: a model that cannot run must fail the start, not the first frame.
-        probe = self._compile(*probe_size(described.input))
+        size = probe_size(described.input)
+        probe = self._compiled[size] = self._compile(*size)
         self.parallel = int(probe.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self.info = ModelInfo(
             name=path.stem,
@@ -70,6 +73,19 @@ class OpenVinoRuntime:
             precision="int8" if is_int8 else _precision(probe),
             keypoints=described.keypoints,
         )
+
+    def add_feature_map(self) -> None:
+        height, width = probe_size(self._input)
+        model = self._core.read_model(self._model_path)
+        model.reshape([1, 3, height, width])
+        if not head_inputs(model, height, width):
+            raise ModelError(
+                f"tracker.reid: 'detector' finds no feature map in {self._model_path.name}, as its head looks at no "
+                "grids; give a ReID model's file, or say `off`"
+            )
+        self._gives_map = True
+        self._compiled.clear()
+        self._requests = threading.local()
 
     def prepare(self, height: int, width: int) -> None:
         if (height, width) not in self._compiled:
@@ -87,6 +103,8 @@ class OpenVinoRuntime:
         try:
             model = self._core.read_model(self._model_path)
             model.reshape([1, 3, height, width])
+            if self._gives_map:
+                add_map(model, head_inputs(model, height, width)[0])
             spec = self._input
             steps = PrePostProcessor(model)
             steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC")).set_color_format(
@@ -160,7 +178,7 @@ def _converted(path: Path, digest: str) -> Path:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing is what OpenVINO's converter takes
         model(example)
-        traced = torch.jit.trace(model, example, strict=False)
+        traced = torch.jit.trace(model, example, strict=False, check_trace=False)
     converted = ov.convert_model(traced, input=[-1, 3, -1, -1], example_input=example)
     for key, value in metadata.items():
         converted.set_rt_info(value, ["framework", key])

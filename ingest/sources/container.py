@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
 import av
 import av.error
+import structlog
 from av.codec.hwaccel import HWAccel
 
 from ingest.activity import MARGIN_S, Calls
@@ -17,14 +18,26 @@ from ingest.config import SourceConfig
 from ingest.errors import Reason, SourceError
 from ingest.redact import redact
 from ingest.rtcp import SenderReports
+from ingest.sources.backlog import Backlog
 from ingest.sources.economy import Economy
 from ingest.sources.hardware import quick_sync_decoder, vaapi_decoder
 from ingest.sources.nvdec import gpu_decoder
 from ingest.sources.packets import PacketCounts
+from ingest.sources.parts import Parts
 from ingest.sources.reasons import source_error, timed_out
+from ingest.taps import PacketTap
+
+log = structlog.get_logger()
 
 av.logging.set_level(av.logging.PANIC)
 
+# Formats that do not tell when frames are shown, only in which order they are decoded: FFmpeg passes the packets' times
+# off as those of frames, which come in another order where there are B-frames.
+WITHOUT_TIMES = ("avi",)
+# Formats that deliver seconds at once, and of which FFmpeg leaves out what is too old.
+IN_SEGMENTS = ("hls", "dash")
+# What is left of a file's time-out for telling that opening it hangs.
+TELLING_S = 1.0
 # More broken packets than this in a row, with no frame between them, end the reading of a file.
 MAX_BROKEN_PACKETS = 100
 # So many are enough to give up a GPU's decoder that has not decoded anything yet.
@@ -47,6 +60,7 @@ class Container:
     Attributes:
         gpu: number of the GPU that wants the frames; set before entering.
         calls: who is told of calls into FFmpeg; set before entering.
+        taps: who else wants the video's packets; set before entering.
         options: FFmpeg's, for the format and the protocols below it.
         format: FFmpeg's name of the container's format, where it is known beforehand.
     """
@@ -60,6 +74,7 @@ class Container:
         self.decode_s = 0.0
         self.gpu: int | None = None
         self.calls = Calls()
+        self.taps: Sequence[PacketTap] = ()
         self.packets = PacketCounts()
         self.decoder = "cpu"
         self.fallback: str | None = None
@@ -87,8 +102,9 @@ class Container:
 
     def _open(self) -> None:
         patience_s = self._config.connect_timeout
-        # PyAV starts anew when it looks for streams; opening a file waits for nobody.
-        self.calls.enter(2 * patience_s if self._config.is_live else max(0.0, patience_s - MARGIN_S))
+        # PyAV starts anew when it looks for streams; opening a file waits for nobody, so that its time-out can be held.
+        file_s = max(0.0, patience_s - MARGIN_S - TELLING_S)
+        self.calls.enter(2 * patience_s if self._config.is_live else file_s)
         began = time.monotonic()
         try:
             self._container = av.open(
@@ -120,6 +136,8 @@ class Container:
         video.codec_context.thread_count = 1
         self._video = video
         self.frame_rate = float(video.average_rate) if video.average_rate else None
+        for tap in self.taps:
+            tap.begin(video, time.monotonic_ns())
         self._context, self.decoder = video.codec_context, "cpu"
         if self._accelerator and not video.codec_context.is_hwaccel:
             self._decodes_on_cpu(NO_GPU_DECODING)
@@ -139,6 +157,8 @@ class Container:
         self._close()
 
     def _close(self) -> None:
+        for tap in self.taps:
+            tap.end()
         if self._container is not None:
             self.calls.enter(CLOSE_WITHIN_S)
             self._container.close()
@@ -166,23 +186,55 @@ class Container:
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         self.packets.begin(time.monotonic())
-        economy, self._skipped_before = self._economy(), self.packets.skipped
-        for packet in self._demuxed():
+        self._skipped_before = self.packets.skipped
+        economy = None
+        if self._config.fps is not None and self.decoder == "cpu":  # a GPU's decoder has nothing to save
+            assert self._container is not None, "enter the source first"
+            timed = self._container.format.name not in WITHOUT_TIMES
+            economy = Economy(min(1 / self._config.fps, self._config.read_timeout / 2), timed)
+        backlog = Backlog() if self._may_pass_over() else None
+        parts = Parts(self._context.codec.canonical_name)
+        for packet in self._demuxed(backlog):
             if packet.stream is not self._video:
                 self._check_patience()
                 continue
             self.reports.heed(packet)
-            wanted = self._wanted(packet, economy)
-            if not wanted:
-                self.packets.kept(time.monotonic())
-            for each in wanted:
-                yield from self._pictures(each, economy)
+            for tap in self.taps:
+                tap.keep(packet, time.monotonic_ns())
+            for whole in parts.take(packet):
+                if backlog is None or not self._is_too_old(whole, backlog):
+                    yield from self._shown(whole, economy)
+        for whole in parts.rest():
+            yield from self._shown(whole, economy)
 
-    def _economy(self) -> Economy | None:
-        """For streams of which not every frame is wanted; a GPU's decoder has nothing to save."""
-        if self._config.fps is None or self.decoder != "cpu":
-            return None
-        return Economy(min(1 / self._config.fps, self._config.read_timeout / 2))
+    def _may_pass_over(self) -> bool:
+        """Whether pictures may be left out when they are old; who wants every one waits for it (`on_full: block`)."""
+        assert self._container is not None, "enter the source first"
+        in_segments = self._container.format.name in IN_SEGMENTS
+        return self._config.is_live and self._config.on_full != "block" and not in_segments
+
+    def _is_too_old(self, packet: av.Packet[Any], backlog: Backlog) -> bool:
+        was_behind, now = backlog.behind, time.monotonic()
+        if backlog.passes_over(packet, now):
+            self.packets.passed_over(now)
+            if self.packets.late == 1:
+                log.warning(
+                    "pictures cannot be decoded in time; going on with the newest key frame each time",
+                    code="source.behind", url=redact(self._config.url), mend="see `vigil plan`: lower the camera's "
+                    "resolution or rate, set the stream's `fps`, or serve fewer cameras here",
+                )  # fmt: skip
+            return True
+        if was_behind:
+            self._context.flush_buffers()
+        return False
+
+    def _shown(self, packet: av.Packet[Any], economy: Economy | None) -> Iterator[av.VideoFrame]:
+        """The pictures that can be shown now that this packet is here, none where fewer are wanted."""
+        wanted = self._wanted(packet, economy)
+        if not wanted:
+            self.packets.kept(time.monotonic())
+        for each in wanted:
+            yield from self._pictures(each, economy)
 
     def _wanted(self, packet: av.Packet[Any], economy: Economy | None) -> list[av.Packet[Any]]:
         """The packets to decode now that this one is here."""
@@ -190,6 +242,7 @@ class Container:
             return [packet]
         wanted = economy.take(packet)
         self.packets.skipped = self._skipped_before + economy.passed_over
+        self._context.skip_frame = "NONREF" if economy.references_only else "DEFAULT"
         if economy.keys_only and wanted:
             self._context.flush_buffers()  # what came in between is missed by nobody
         return wanted
@@ -212,7 +265,7 @@ class Container:
                     self._decodes_on_cpu(NO_GPU_DECODING)  # FFmpeg went over to its own decoder
             yield frame
 
-    def _demuxed(self) -> Iterator[av.Packet[Any]]:
+    def _demuxed(self, backlog: Backlog | None) -> Iterator[av.Packet[Any]]:
         """Packets of all streams: one that goes on without its video would never come back otherwise."""
         assert self._container is not None, "enter the source first"
         packets = self._container.demux()
@@ -225,9 +278,12 @@ class Container:
                 raise source_error(error, self._config, False, time.monotonic() - began) from None
             finally:
                 self.calls.leave()
-            waited_s = time.monotonic() - began
+            now = time.monotonic()
+            waited_s = now - began
             if packet is None:
                 return
+            if backlog is not None:
+                backlog.waited(waited_s, now)
             yield packet
             # At its time-out FFmpeg first hands out what its parser has kept, and would then wait as long again.
             if self._config.is_live and waited_s >= self._config.read_timeout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import pairwise
 from typing import Any
 
 import av
@@ -10,10 +11,45 @@ from av.video.frame import PictureType
 
 # So many intervals between key frames are watched before one relies on them, and the longest of them counts.
 WATCHED_INTERVALS = 4
+# So many pictures are watched before one relies on those that others are decoded from.
+WATCHED_PICTURES = 25
 # Packets kept for the case that the next key frame is late: more than any camera sends between two that are used.
 MAX_KEPT = 500
 # Time bases round.
 TOLERANCE_S = 0.0005
+
+
+class References:
+    """Leaves the pictures to the decoder that no other one is decoded from, where the others come often enough.
+
+    The decoder knows them (`skip_frame`: `NONREF`), but tells nobody. So I and P pictures are watched first: where they
+    come every `longest_s`, those that others are decoded from do. When a camera changes its ways, one picture may come
+    late; then all are decoded again, and the camera is watched anew.
+    """
+
+    def __init__(self, longest_s: float) -> None:
+        self._longest_s = longest_s + TOLERANCE_S
+        self._anchors: deque[float] = deque(maxlen=WATCHED_PICTURES)
+        self._has_others = False
+        self._shown_at: float | None = None
+        self.only = False
+
+    def shown(self, frame: av.VideoFrame) -> None:
+        """The decoder's next picture."""
+        if frame.pts is None or frame.time_base is None:
+            return
+        at = float(frame.pts * frame.time_base)
+        if self.only and self._shown_at is not None and not 0 <= at - self._shown_at <= self._longest_s:
+            self.only = self._has_others = False
+            self._anchors.clear()
+        self._shown_at = at
+        if frame.pict_type == PictureType.B:
+            self._has_others = True
+            return
+        self._anchors.append(at)
+        if not self.only and self._has_others and len(self._anchors) == WATCHED_PICTURES:
+            gaps = [later - earlier for earlier, later in pairwise(self._anchors)]
+            self.only = min(gaps) > 0 and max(gaps) <= self._longest_s
 
 
 class Economy:
@@ -24,18 +60,27 @@ class Economy:
     that reorder frames, or renew the picture bit by bit. What is passed over is kept until the next key frame is
     decoded. When that one is late, everything kept is decoded after all, and the camera is watched anew.
 
-    `longest_s` is how far apart decoded frames may be.
+    Where the camera reorders frames, those that no other one is decoded from are left out, as `References` decides.
+
+    `longest_s` is how far apart decoded frames may be; `timed` is whether frames have times of their own, without which
+    those that are left out would be taken for others.
     """
 
-    def __init__(self, longest_s: float) -> None:
+    def __init__(self, longest_s: float, timed: bool = True) -> None:
         self._longest_s = longest_s
         self._intervals: deque[float] = deque(maxlen=WATCHED_INTERVALS)
         self._kept: list[av.Packet[Any]] = []
         self._key_at: float | None = None
         self._decoded_at: float | None = None
         self._prompt = False
+        self._references = References(longest_s) if timed else None
         self.keys_only = False
         self.passed_over = 0
+
+    @property
+    def references_only(self) -> bool:
+        """Whether the decoder is to leave out what no other picture is decoded from."""
+        return self._references is not None and self._references.only
 
     def take(self, packet: av.Packet[Any]) -> list[av.Packet[Any]]:
         """The packets to decode now, in order; `passed_over` counts those that never will be."""
@@ -62,6 +107,11 @@ class Economy:
 
     def decoded(self, packet: av.Packet[Any], frames: list[av.VideoFrame]) -> None:
         """What a packet became."""
+        if self.references_only and not frames:
+            self.passed_over += 1
+        if self._references is not None:
+            for frame in frames:
+                self._references.shown(frame)
         if not packet.is_keyframe:
             return
         # The type counts: a picture that is renewed bit by bit is flagged as a key frame where the renewal begins.

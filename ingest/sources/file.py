@@ -11,7 +11,7 @@ import av.error
 
 from ingest.config import SourceConfig
 from ingest.errors import Reason, SourceError
-from ingest.sources.container import Container
+from ingest.sources.container import WITHOUT_TIMES, Container
 
 # Formats without an index, in which a jump to the start lands somewhere after it.
 WITHOUT_INDEX = ("mpegts", "mpeg", "h264", "hevc", "mjpeg", "m4v")
@@ -38,11 +38,23 @@ class FileSource(Container):
         super().__enter__()
         return self
 
+    @property
+    def frame_count(self) -> int | None:
+        """How many frames one round has by what the file says of itself; None: it does not say."""
+        assert self._container is not None, "enter the source first"
+        if self._video.frames or not self._container.duration or not self.frame_rate:
+            return self._video.frames or None
+        return round(self._container.duration / av.time_base * self.frame_rate)
+
     def frames(self) -> Iterator[av.VideoFrame]:
+        assert self._container is not None, "enter the source first"
+        untimed = self._container.format.name in WITHOUT_TIMES
         while True:
             empty = True
             for frame in super().frames():
                 empty = False
+                if untimed:
+                    frame.pts = frame.dts
                 yield frame
             if not self._loops:
                 return

@@ -54,6 +54,11 @@ class FolderSource:
     ) -> None:
         pass
 
+    @property
+    def frame_count(self) -> int:
+        """How many pictures one round has, broken ones with them."""
+        return len(self._files)
+
     def frames(self) -> Iterator[av.VideoFrame]:
         """Timestamps start again with each round."""
         assert self.frame_rate is not None

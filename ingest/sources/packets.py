@@ -9,16 +9,18 @@ KEY_FRAME_PATIENCE = 3
 
 
 class PacketCounts:
-    """Of one connection; `broken` and `skipped` are for metrics and never go back.
+    """Of one connection; `broken`, `skipped` and `late` are for metrics and never go back.
 
     Attributes:
         broken: packets of video that no picture could be made of.
         skipped: packets of video that were left alone, as fewer frames are wanted.
+        late: packets of video that were left alone, as decoding had fallen behind.
     """
 
     def __init__(self) -> None:
         self.broken = 0
         self.skipped = 0
+        self.late = 0
         self.broken_in_row = 0
         self._fruitless = 0
         self._had_key = False
@@ -45,8 +47,13 @@ class PacketCounts:
         self.broken_in_row = self._fruitless = 0
 
     def kept(self, now: float) -> None:
-        """A packet is not decoded, or not yet, as fewer frames are wanted."""
+        """A packet is not decoded, or not yet, and that is meant."""
         self._frame_at = now
+
+    def passed_over(self, now: float) -> None:
+        """A packet is too old to be decoded."""
+        self.late += 1
+        self.kept(now)
 
     def fruitless(self, now: float, timeout_s: float) -> SourceError | None:
         """What is wrong when there has been no picture for too long."""

@@ -30,7 +30,7 @@ class IceServer(BaseModel):
 
 
 class WebRtcConfig(BaseModel):
-    """How WebRTC gets through networks; for publishers that come by WHIP."""
+    """How WebRTC gets through networks: publishers that come by WHIP, viewers that come by WHEP."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -45,7 +45,7 @@ class WebRtcConfig(BaseModel):
         "host's behind a container, the public one behind NAT.",
     )
     ice_servers: list[IceServer] = Field(
-        default_factory=list, description="STUN and TURN servers, for this side and, as `Link` headers, for publishers."
+        default_factory=list, description="STUN and TURN servers, for this side and, as `Link` headers, for the other."
     )
 
     @field_validator("udp_ports")

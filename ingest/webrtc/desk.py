@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.config import SourceConfig
 from ingest.errors import VigilError
+from ingest.live import LivePackets
 from ingest.sources.whip import Handover
 from ingest.webrtc.config import WebRtcConfig
 from ingest.webrtc.encoded import DecoderWatch
@@ -36,11 +37,16 @@ class UnknownSessionError(VigilError):
 class Desk:
     """Takes publishers for one stream; lives in the worker's event loop, which must be running."""
 
-    def __init__(self, stream: str, config: SourceConfig, handover: Handover, watch: DecoderWatch) -> None:
+    def __init__(
+        self, stream: str, config: SourceConfig, handover: Handover, watch: DecoderWatch,
+        live: LivePackets | None = None,
+    ) -> None:  # fmt: skip
+        """`live` gets the pictures as publishers send them."""
         self._stream = stream
         self._config = config
         self._handover = handover
         self._watch = watch
+        self._live = live
         self._session: str | None = None
         self._publisher: Publisher | None = None
         self._closed = False
@@ -60,7 +66,7 @@ class Desk:
             if before is not None and not before.over and time.monotonic() - before.heard_at < YIELDS_AFTER_S:
                 raise BusyError(f"stream {self._stream!r} has a publisher; end that one first")
             settings = WebRtcConfig.model_validate(webrtc)
-            publisher = module.Publisher(self._stream, self._config, self._handover, self._watch, settings)
+            publisher = module.Publisher(self._stream, self._config, self._handover, self._watch, settings, self._live)
             answer = await publisher.answer(sdp)
             self._session, self._publisher = session, publisher
             if before is not None:

@@ -7,7 +7,10 @@ import threading
 import time
 from typing import Any
 
+import av
+
 from ingest.activity import Activity
+from ingest.live import LivePackets
 
 # About a second. A decoder that is further behind does not catch up; it starts again at a key frame.
 MAX_WAITING = 30
@@ -48,14 +51,17 @@ class EncodedQueue(queue.Queue[Any]):
 
     aiortc's own has no bound: a decoder that is too slow would fall behind for ever. Here it skips to the next key
     frame, which `wants_key_frame` asks the publisher for; so does the beginning, when the first key frame was missed.
+
+    Who watches the stream gets the pictures too, by way of `live`, whether the decoder is in time or not.
     """
 
-    def __init__(self, wants_key_frame: threading.Event, watch: DecoderWatch) -> None:
+    def __init__(self, wants_key_frame: threading.Event, watch: DecoderWatch, live: LivePackets | None = None) -> None:
         super().__init__()
+        self._live = live
         self._watch = watch
         self.decode_s = 0.0
         self.skipped = 0
-        self.codec = ""
+        self.codec = self._shown = ""
         self._wants_key_frame = wants_key_frame
         self._asked_at = 0.0
         self._in_step = False
@@ -66,12 +72,17 @@ class EncodedQueue(queue.Queue[Any]):
         if item is None:
             self._clear()
             super().put(None)
+            if self._live is not None and self._live.comes_from(self._wants_key_frame):
+                self._live.end()
             return
         if self.qsize() >= MAX_WAITING:
             self.skipped += self._clear()
             self._in_step = False
         codec, encoded = item
-        if not self._in_step and not starts_afresh(codec.name, encoded.data):
+        afresh = starts_afresh(codec.name, encoded.data)
+        if self._live is not None:
+            self._show(self._live, codec.name.lower(), encoded, afresh)
+        if not self._in_step and not afresh:
             self.skipped += 1
             now = time.monotonic()
             if now - self._asked_at >= ASK_AGAIN_S:
@@ -81,6 +92,16 @@ class EncodedQueue(queue.Queue[Any]):
         self._in_step = True
         self.codec = codec.name.lower()
         super().put(item)
+
+    def _show(self, live: LivePackets, codec: str, encoded: Any, afresh: bool) -> None:
+        if codec != self._shown:
+            self._shown = codec
+            live.begin_rtp(codec, self._wants_key_frame)
+        elif not live.comes_from(self._wants_key_frame):
+            return  # another publisher took over
+        packet = av.Packet(encoded.data)
+        packet.pts, packet.is_keyframe = encoded.timestamp, afresh
+        live.keep(packet, time.monotonic_ns())
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         """The decoder thread decodes between two calls of this; `decode_s` is how long that took."""

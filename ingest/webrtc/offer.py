@@ -14,7 +14,7 @@ MAX_MEDIA = 8
 MAX_CANDIDATES = 64
 TAKEN = "H.264 (packetization-mode=1) or VP8"
 
-_CANDIDATE = re.compile(r"^a=candidate:")
+_CANDIDATE = re.compile(r"^a=candidate:", re.MULTILINE)
 # Browsers hide their addresses behind names that only multicast DNS knows.
 _HIDDEN = re.compile(r"^a=candidate:\S+ \S+ \S+ \S+ \S+\.local ", re.IGNORECASE)
 
@@ -39,19 +39,25 @@ class Fragment:
     candidates: tuple[RTCIceCandidate, ...]
 
 
-def usable_offer(text: str) -> str:
+def without_hidden(text: str) -> str:
     """The offer as it is to be answered.
 
-    Hidden addresses are left out: resolving them would hold up the answer and open multicast sockets, and the publisher
+    Hidden addresses are left out: resolving them would hold up the answer and open multicast sockets, and the peer
     reaches us anyway. So is the end of candidates: whoever reaches us is a candidate, at any time.
+    """
+    lines = [line for line in text.splitlines() if line.strip() != "a=end-of-candidates" and not _HIDDEN.match(line)]
+    return "\r\n".join(lines) + "\r\n"
+
+
+def usable_offer(text: str) -> str:
+    """A publisher's offer as it is to be answered.
 
     Raises:
         MalformedSdpError, UnacceptableOfferError: with what to change.
     """
-    lines = [line for line in text.splitlines() if line.strip() != "a=end-of-candidates" and not _HIDDEN.match(line)]
-    if sum(bool(_CANDIDATE.match(line)) for line in lines) > MAX_CANDIDATES:
+    usable = without_hidden(text)
+    if len(_CANDIDATE.findall(usable)) > MAX_CANDIDATES:
         raise UnacceptableOfferError(f"the offer has more than {MAX_CANDIDATES} candidates")
-    usable = "\r\n".join(lines) + "\r\n"
     try:
         description = SessionDescription.parse(usable)
     except Exception as error:  # the parser indexes, asserts and converts as if every line were right

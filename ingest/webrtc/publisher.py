@@ -13,6 +13,7 @@ from aiortc.exceptions import OperationError
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from ingest.config import SourceConfig
+from ingest.live import LivePackets
 from ingest.sources.whip import Handover, Picture
 from ingest.webrtc.config import WebRtcConfig
 from ingest.webrtc.encoded import DecoderWatch, EncodedQueue
@@ -38,12 +39,15 @@ class Publisher:
     """
 
     def __init__(
-        self, stream: str, config: SourceConfig, handover: Handover, watch: DecoderWatch, webrtc: WebRtcConfig
-    ) -> None:
+        self, stream: str, config: SourceConfig, handover: Handover, watch: DecoderWatch, webrtc: WebRtcConfig,
+        live: LivePackets | None = None,
+    ) -> None:  # fmt: skip
+        """`live` gets the pictures as they are sent."""
         self._stream = stream
         self._config = config
         self._handover = handover
         self._watch = watch
+        self._live = live
         self._webrtc = webrtc
         self._connection = new_connection(webrtc)
         self._video: RTCRtpTransceiver | None = None
@@ -84,7 +88,7 @@ class Publisher:
         for other in connection.getTransceivers():
             if other is not video:
                 other.direction = "inactive"
-        encoded = _bound_queue(video.receiver, self._watch)
+        encoded = _bound_queue(video.receiver, self._watch, self._live)
         confine(connection, self._webrtc)
         await connection.setLocalDescription(await connection.createAnswer())
         self._username = _attribute(offer, "ice-ufrag")
@@ -146,10 +150,10 @@ class Publisher:
                 await self._connection.close()
 
 
-def _bound_queue(receiver: RTCRtpReceiver, watch: DecoderWatch) -> EncodedQueue:
+def _bound_queue(receiver: RTCRtpReceiver, watch: DecoderWatch, live: LivePackets | None) -> EncodedQueue:
     """Puts a bounded queue before the receiver's decoder, which has not started yet."""
     private = vars(receiver)
-    queue = EncodedQueue(private["_RTCRtpReceiver__decoder_error"], watch)
+    queue = EncodedQueue(private["_RTCRtpReceiver__decoder_error"], watch, live)
     private["_RTCRtpReceiver__decoder_queue"] = queue
     return queue
 

@@ -14,10 +14,13 @@ import yaml
 from pydantic import BaseModel
 
 from inference.detections import Detections
-from publish.schema import TrackEvent
+from publish.bridges.config import BRIDGE_CONFIGS
+from publish.media.keys import is_key
+from publish.schema import Counted, CountEvent, Media, TrackEvent
 from tracking.config import TrackerConfig
 from tracking.trackers import new_tracker
-from vigil.config import StreamConfig, VigilConfig, load, parse
+from vigil.config import StreamConfig, VigilConfig
+from vigil.load import load, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,7 +32,7 @@ def blocks(file: str, language: str) -> list[str]:
 def test_the_reference_config_is_valid_and_shows_the_defaults() -> None:
     config = load(ROOT / "configs/vigil.yaml")
     default = VigilConfig(streams={"x": StreamConfig(url="rtsp://x/y")})
-    for name in ("detector", "tracker", "workers", "http", "log"):
+    for name in ("detector", "tracker", "identity", "workers", "http", "media", "log"):
         assert getattr(config, name) == getattr(default, name)
     assert config.nats == default.nats.model_copy(update={"port": 4222})
 
@@ -44,7 +47,9 @@ def test_the_reference_config_names_every_setting() -> None:
                 names |= settings(field.annotation)
         return names
 
-    missing = [name for name in settings(VigilConfig) | set(StreamConfig.model_fields) if f"{name}:" not in text]
+    bridges = set[str]().union(*(settings(one) for one in BRIDGE_CONFIGS.values()))
+    wanted = settings(VigilConfig) | set(StreamConfig.model_fields) | bridges
+    missing = [name for name in wanted if f"{name}:" not in text]
     assert missing == []
 
 
@@ -67,6 +72,31 @@ def test_the_readmes_event_is_an_event() -> None:
     event = TrackEvent.model_validate_json(text)
     assert set(json.loads(text)) == set(json.loads(event.model_dump_json()))
     assert event.track_uid == "gate/1795230433127/7"
+
+
+def test_the_documented_rules_are_valid(tmp_path: Path) -> None:
+    first, *more = blocks("docs/rules.md", "yaml")
+    assert len(more) == 3
+    for text in (first, *(first.split("zones:")[0].rstrip() + "\n" + part for part in more)):
+        gate = parse(text, "rules.md", tmp_path).streams["gate"]
+        assert gate.zones or gate.lines
+
+
+def test_the_documented_media_are_valid(tmp_path: Path) -> None:
+    (text,) = blocks("docs/media.md", "yaml")
+    gate = parse(text, "media.md", tmp_path).streams["gate"]
+    assert gate.snapshots and gate.clips
+    (told,) = blocks("docs/media.md", "json")
+    media = Media.model_validate_json(told)
+    assert set(json.loads(told)) == set(json.loads(media.model_dump_json()))
+    assert all(is_key(key) for key in (media.snapshot, media.crop, media.clip) if key)
+
+
+def test_the_documented_report_is_one() -> None:
+    (text,) = blocks("docs/rules.md", "json")
+    told = json.loads(text)
+    assert set(told) <= set(CountEvent.model_fields)
+    assert [Counted.model_validate(one).count for one in told["counts"]] == [12]
 
 
 def test_the_documented_tracker_can_be_used_as_documented(monkeypatch: pytest.MonkeyPatch) -> None:

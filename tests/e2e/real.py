@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -18,32 +19,48 @@ from pathlib import Path
 from typing import Any
 
 import nats
+import nats.errors
 import psutil
 import yaml
 
+from publish.schema.wire import UnreadableError, decode
+from tests.e2e.contract import wrong_with_message
+
 RTSP_SCRIPT = Path(__file__).resolve().parents[2] / "vigil" / "rtsp_server.py"
-POLL_S = 0.02
+# How soon a condition is looked at again at first, and at most: a scrape costs the service as much as ten frames.
+FIRST_POLL_S, LAST_POLL_S = 0.02, 0.25
+PATIENCE_S = 60.0
 
 
-def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
-    """The condition's first true value; fails with `what` when there is none in time."""
+def wait_for(
+    what: str, condition: Callable[[], Any], timeout_s: float = PATIENCE_S, poll_s: float = FIRST_POLL_S
+) -> Any:
+    """The condition's first true value; fails with `what` when there is none in time. Looks after `poll_s` first."""
     ends = time.monotonic() + timeout_s
-    pause = threading.Event()
-    while time.monotonic() < ends:
-        if value := condition():
-            return value
-        pause.wait(POLL_S)
-    raise AssertionError(f"not within {timeout_s:g} s: {what}")
+    pause, pause_s = threading.Event(), poll_s
+    while not (value := condition()):
+        if time.monotonic() > ends:
+            raise AssertionError(f"not within {timeout_s:g} s: {what}")
+        pause.wait(pause_s)
+        pause_s = max(poll_s, min(1.3 * pause_s, LAST_POLL_S))
+    return value
 
 
 @dataclass
 class Inbox:
-    """Everything a subscriber received, in order, with the monotonic time of its arrival."""
+    """Everything a subscriber received, in order, with the monotonic time of its arrival.
+
+    Attributes:
+        wrong: what of it is not as `docs/messages` says; the subscriber fails the test for it at the end.
+        settle: returns once all that the NATS server has sent is in here.
+    """
 
     frames: list[dict[str, Any]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     status: list[dict[str, Any]] = field(default_factory=list)
     raw: list[bytes] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    settle: Callable[[], None] = field(default=lambda: None, repr=False)
 
     def of(self, stream: str) -> list[dict[str, Any]]:
         return [frame for frame in self.frames if frame["stream"] == stream]
@@ -54,7 +71,7 @@ class Subscriber(threading.Thread):
 
     def __init__(self, url: str, prefix: str) -> None:
         super().__init__(daemon=True)
-        self.inbox = Inbox()
+        self.inbox = Inbox(settle=self._settle)
         self._url = url
         self._prefix = prefix
         self._ready = threading.Event()
@@ -63,29 +80,48 @@ class Subscriber(threading.Thread):
 
     def __enter__(self) -> Inbox:
         self.start()
-        assert self._ready.wait(10), "the subscriber could not connect"
+        assert self._ready.wait(PATIENCE_S), "the subscriber could not connect"
         return self.inbox
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._over.set)
         self.join(10)
+        assert not self.inbox.wrong, f"{len(self.inbox.wrong)} faults, first: {self.inbox.wrong[:5]}"
 
     def run(self) -> None:
         self._loop.run_until_complete(self._subscribe())
         self._loop.close()
 
+    def _settle(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._take_all(), self._loop).result(PATIENCE_S)
+
+    async def _take_all(self) -> None:
+        if self._client.is_connected:  # a server that is gone has sent all that it will
+            with contextlib.suppress(nats.errors.Error):
+                await self._client.flush(5)
+        while self._subscription.pending_msgs:
+            await asyncio.sleep(FIRST_POLL_S)
+
     async def _subscribe(self) -> None:
         client = await nats.connect(self._url, max_reconnect_attempts=-1, reconnect_time_wait=0.2, error_cb=_ignore)
 
         async def receive(message: Any) -> None:
-            body = json.loads(message.data)
-            body["_subject"], body["_headers"] = message.subject, dict(message.headers or {})
+            headers = dict(message.headers or {})
+            kind = message.subject.removeprefix(self._prefix).split(".")[1]
+            if kind == "control":
+                return  # what a test asked
+            try:
+                body = decode(headers.get("content-type"), message.data)
+                self.inbox.wrong += wrong_with_message(kind, headers, body)
+            except (UnreadableError, KeyError) as error:
+                self.inbox.wrong.append(f"{message.subject}: {error!r}")
+                raise
+            body["_subject"], body["_headers"] = message.subject, headers
             body["_arrived"] = time.monotonic()
             self.inbox.raw.append(message.data)
-            kind = message.subject.removeprefix(self._prefix).split(".")[1]
             {"frames": self.inbox.frames, "events": self.inbox.events, "status": self.inbox.status}[kind].append(body)
 
-        await client.subscribe(f"{self._prefix}.>", cb=receive)
+        self._client, self._subscription = client, await client.subscribe(f"{self._prefix}.>", cb=receive)
         await client.flush()
         self._ready.set()
         await self._over.wait()
@@ -114,7 +150,7 @@ class Running:
         self.addresses: dict[str, Any] = {}
         self._tree: dict[int, psutil.Process] = {}
 
-    def wait_started(self, timeout_s: float = 60.0) -> dict[str, Any]:
+    def wait_started(self, timeout_s: float = 120.0) -> dict[str, Any]:
         addresses = self.state / "addresses.json"
 
         def started() -> bool:
@@ -146,15 +182,22 @@ class Running:
 
     def children(self) -> dict[str, list[psutil.Process]]:
         """Child processes by role; remembered, so that `leftovers` can look for them later."""
-        roles: dict[str, list[psutil.Process]] = {"worker": [], "detector": [], "nats": []}
+        roles: dict[str, list[psutil.Process]] = {
+            "worker": [],
+            "detector": [],
+            "fork server": [],
+            "nats": [],
+            "bridges": [],
+            "preview": [],
+        }
         for child in psutil.Process(self.process.pid).children(recursive=True):
             self._tree[child.pid] = child
             try:
                 line = " ".join(child.cmdline())
             except psutil.Error:
                 continue  # it has just ended
-            for role, mark in (("worker", "vigil.worker"), ("detector", "vigil.detector"), ("nats", "nats-server")):
-                if mark in line:
+            for role in roles:
+                if f"vigil {role}" in line or (role == "nats" and "nats-server" in line):
                     roles[role].append(child)
         return roles
 

@@ -7,12 +7,14 @@ import re
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
-from tests.e2e.real import Inbox, RtspServer, Running, wait_for
+from tests.e2e.conftest import rtsp_servers, services, subscriptions
+from tests.e2e.real import Inbox, Running, wait_for
 
 DELAY_S = 0.3
 
@@ -80,12 +82,23 @@ class SlowNetwork(threading.Thread):
             to_camera.close()
 
 
-@pytest.fixture
-def network(rtsp_server: Callable[..., RtspServer]) -> Iterator[tuple[SlowNetwork, str]]:
-    """A network that can be made slow, and the camera's URL through it."""
-    camera = rtsp_server()
-    with SlowNetwork(camera.port) as network:
-        yield network, camera.url().replace(f":{camera.port}/", f":{network.port}/")
+@pytest.fixture(scope="module")
+def slowed(street: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Inbox, SlowNetwork]]:
+    """One camera three times: `gate` through a network that can be made slow; directly; with its left half hidden."""
+    mask = {"left": {"polygon": [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]}}
+    with (
+        rtsp_servers(street) as rtsp_server,
+        services(tmp_path_factory.mktemp("service")) as start,
+        subscriptions() as subscribe,
+    ):
+        camera = rtsp_server()
+        url = camera.url()
+        with SlowNetwork(camera.port) as network:
+            service = start({"streams": {
+                "gate": {"url": url.replace(f":{camera.port}/", f":{network.port}/")},
+                "open": {"url": url}, "masked": {"url": url, "privacy_masks": mask},
+            }})  # fmt: skip
+            yield service, subscribe(service), network
 
 
 def metric(service: Running, name: str) -> float | None:
@@ -99,27 +112,25 @@ def origin(frame: dict[str, object]) -> float:
 
 
 def test_a_network_that_becomes_slower_delays_frames_and_not_the_times_they_were_taken_at(
-    run_service: Callable[..., Running], subscribe: Callable[[Running], Inbox], network: tuple[SlowNetwork, str]
+    slowed: tuple[Running, Inbox, SlowNetwork],
 ) -> None:
-    slow, url = network
-    service = run_service({"streams": {"gate": {"url": url}}})
-    inbox = subscribe(service)
+    service, inbox, slow = slowed
 
     def by_rtcp() -> list[dict[str, object]]:
         """Those after the first moments, in which times wait for the camera's clock."""
         frames = (frame for frame in inbox.of("gate") if frame["clock"] == "rtcp")
         return [frame for frame in frames if float(str(frame["uncertainty"])) < 0.05]
 
-    wait_for("frames timed by the camera's clock", lambda: len(by_rtcp()) >= 15, 40)
+    wait_for("frames timed by the camera's clock", lambda: len(by_rtcp()) >= 15)
     before = list(by_rtcp())
     delay = 'vigil_camera_delay_seconds{stream="gate"}'
     usual = metric(service, delay)
     assert usual is not None and usual < 1
     assert metric(service, 'vigil_camera_clock_info{clock="rtcp",stream="gate"}') == 1
     slow.delay_s = DELAY_S
-    wait_for("the delay rises", lambda: (metric(service, delay) or 0) >= DELAY_S, 10)
+    wait_for("the delay rises", lambda: (metric(service, delay) or 0) >= DELAY_S)
     count = len(by_rtcp())
-    wait_for("frames through the slow network", lambda: len(by_rtcp()) >= count + 15, 10)
+    wait_for("frames through the slow network", lambda: len(by_rtcp()) >= count + 15)
     after = by_rtcp()[count + 5 :]
     # The same clock behind both, to the millisecond: the network is not in it.
     assert statistics.median(map(origin, after)) == pytest.approx(statistics.median(map(origin, before)), abs=0.005)
@@ -128,19 +139,14 @@ def test_a_network_that_becomes_slower_delays_frames_and_not_the_times_they_were
     assert times == sorted(times)
 
 
-def test_what_is_masked_is_not_detected(
-    run_service: Callable[..., Running], subscribe: Callable[[Running], Inbox], rtsp_server: Callable[..., RtspServer]
-) -> None:
-    """One camera twice: as it is, and with its left half hidden. There are people in both halves."""
-    url = rtsp_server().url()
-    mask = {"left": {"polygon": [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]}}
-    service = run_service({"streams": {"open": {"url": url}, "masked": {"url": url, "privacy_masks": mask}}})
-    inbox = subscribe(service)
+def test_what_is_masked_is_not_detected(slowed: tuple[Running, Inbox, SlowNetwork]) -> None:
+    """There are people in both halves."""
+    _, inbox, _ = slowed
 
     def lefts(stream: str) -> list[float]:
         return [seen["box"][0] for frame in inbox.of(stream) for seen in frame["objects"]]
 
-    wait_for("objects of both", lambda: len(lefts("open")) > 100 and len(inbox.of("masked")) > 60, 40)
+    wait_for("objects of both", lambda: len(lefts("open")) > 100 and len(inbox.of("masked")) > 60)
     assert min(lefts("open")) < 120
     assert all(left > 150 for left in lefts("masked"))
     assert max(lefts("masked"), default=160) >= 160, "the rest is seen"

@@ -16,9 +16,11 @@ from benchmarks.faults_cameras import FAULTS, Camera, serving, street
 from benchmarks.faults_measure import missing
 from tests.e2e.real import Inbox, RtspServer, Running, wait_for
 
+pytestmark = pytest.mark.alone
+
 TIMEOUT_S = 2.0
 # After the time-out: the busy machine's share.
-MARGIN_S = 3.0
+MARGIN_S = 6.0
 BROKEN = ("paused", "black_holed", "reset", "turned_away", "file_empty")
 HARMLESS = ("loss_5", "h264_flipped", "resolution", "pts_ahead")
 HEALTHY = "healthy"
@@ -46,12 +48,16 @@ def test_broken_cameras_are_noticed_and_heal_and_their_neighbour_loses_no_frame(
     cameras: dict[str, Camera], run_service: Callable[..., Running], subscribe: Callable[[Running], Inbox]
 ) -> None:
     streams = {
-        name: {"url": camera.url, "read_timeout": TIMEOUT_S, "fps": 10 if name == HEALTHY else 5, **camera.settings}
+        name: {
+            "url": camera.url, "fps": 10 if name == HEALTHY else 5,
+            # The others must not be called stalled because the machine is busy.
+            "read_timeout": TIMEOUT_S if name in BROKEN else 5 * TIMEOUT_S, **camera.settings,
+        }
         for name, camera in cameras.items()
-    }
-    service = run_service({"streams": streams, "workers": {"streams_per_worker": len(streams), "standby": False}})
+    }  # fmt: skip
+    service = run_service({"streams": streams, "workers": {"streams_per_worker": len(streams)}})
     inbox = subscribe(service)
-    wait_for("frames of every camera", lambda: all(len(inbox.of(name)) > 3 for name in streams), 60)
+    wait_for("frames of every camera", lambda: all(len(inbox.of(name)) > 3 for name in streams))
 
     failed = time.monotonic()
     for name in (*BROKEN, *HARMLESS):
@@ -62,10 +68,10 @@ def test_broken_cameras_are_noticed_and_heal_and_their_neighbour_loses_no_frame(
     for name in (*BROKEN, *HARMLESS):
         cameras[name].mend()
     for name in BROKEN:
-        wait_for(f"{name} heals", lambda name=name: service.streams()[name]["state"] == "live", 30)
+        wait_for(f"{name} heals", lambda name=name: service.streams()[name]["state"] == "live")
     for name in cameras:
-        wait_for(f"frames of {name}", lambda name=name: inbox.of(name)[-1]["_arrived"] > mended + 1.0, 30)
-    wait_for("both sizes", lambda: {frame["frame"]["width"] for frame in inbox.of("resolution")} == {320, 480}, 15)
+        wait_for(f"frames of {name}", lambda name=name: inbox.of(name)[-1]["_arrived"] > mended + 1.0)
+    wait_for("both sizes", lambda: {frame["frame"]["width"] for frame in inbox.of("resolution")} == {320, 480})
 
     ended = time.monotonic()
     wait_for("what was on its way", lambda: inbox.of(HEALTHY)[-1]["_arrived"] > ended)

@@ -13,16 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.real import Inbox, Running, wait_for
+from tests.e2e.real import Inbox, Running
 
 
 def test_every_frame_of_a_file_is_analysed_once_and_in_order_and_every_track_ends(
-    run_service: Callable[..., Running], subscribe: Callable[[Running], Inbox], street: Path, tmp_path: Path
+    run_to_its_end: Callable[[dict[str, Any]], tuple[Running, Inbox]], street: Path
 ) -> None:
     stream = {"url": str(street), "pace": "fast", "on_full": "block"}
-    service = run_service({"streams": {"a": stream, "b": stream}}, wait=False)
-    inbox = wait_subscribed(service, subscribe)
-    assert service.process.wait(60) == 0, service.log.read_text()
+    _, inbox = run_to_its_end({"streams": {"a": stream, "b": stream}})
     for name in ("a", "b"):
         assert [frame["seq"] for frame in inbox.of(name)] == list(range(60))
     assert {tuple(sorted(f["frame"].items())) for f in inbox.frames} == {(("height", 240), ("width", 320))}
@@ -35,12 +33,6 @@ def test_every_frame_of_a_file_is_analysed_once_and_in_order_and_every_track_end
     assert last == {"a": "ended", "b": "ended"}
 
 
-def wait_subscribed(service: Running, subscribe: Callable[[Running], Inbox]) -> Inbox:
-    """Subscribes as soon as there are addresses, before the streams deliver."""
-    service.wait_started()
-    return subscribe(service)
-
-
 def assert_pairs(inbox: Inbox) -> None:
     """Every started track ended exactly once, and no event came twice."""
     ids = Counter(event["event_id"] for event in inbox.events)
@@ -51,40 +43,8 @@ def assert_pairs(inbox: Inbox) -> None:
     assert started
 
 
-def test_the_scrape_adds_up_and_readiness_tells_the_truth(
-    run_service: Callable[..., Running], subscribe: Callable[[Running], Inbox], street: Path
-) -> None:
-    service = run_service({"streams": {"cam": {"url": str(street), "loop": True, "fps": 5}}})
-    inbox = subscribe(service)
-    wait_for("results", lambda: len(inbox.frames) > 10)
-    assert wait_for("readiness", lambda: service.ready()["status"] == "ready")
-    assert json.loads(service.get("/health/live")) == {"status": "live"}
-    scrape = service.get("/metrics")
-    counts = re.findall(r'vigil_frames_total\{outcome="(\w+)",stream="cam"\} (\S+)', scrape)
-    frames = {outcome: float(value) for outcome, value in counts}
-    flying = float(re.findall(r'vigil_frames_in_flight\{stream="cam"\} (\S+)', scrape)[0])
-    assert frames.pop("decoded") == sum(frames.values()) + flying
-    assert frames["skipped_sample"] > 0
-    assert 'vigil_model_info{device="cpu"' in scrape
-    assert service.streams()["cam"]["state"] == "live"
-
-
-def test_events_can_be_read_back_with_the_command(
-    run_service: Callable[..., Running], subscribe: Callable[[Running], Inbox], street: Path
-) -> None:
-    service = run_service({"streams": {"cam": {"url": str(street), "loop": True}}})
-    inbox = subscribe(service)
-    wait_for("an event", lambda: inbox.events)
-    command = [sys.executable, "-m", "vigil.cli", "events", "-c", str(service.file), "--since", "1m", "--json"]
-    with subprocess.Popen([*command, "--type", "track.started"], stdout=subprocess.PIPE, text=True) as events:
-        assert events.stdout is not None
-        event = json.loads(events.stdout.readline())
-        events.kill()
-    assert event["event_id"] == inbox.events[0]["event_id"]
-
-
 def test_the_demo_shows_three_live_streams_with_tracks_and_events_back_from_nats() -> None:
-    command = [sys.executable, "-m", "vigil.cli", "demo", "--seconds", "20", "--json"]
+    command = [sys.executable, "-m", "vigil.cli", "demo", "--seconds", "14", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     summary: dict[str, Any] = json.loads(done.stdout)
@@ -92,13 +52,13 @@ def test_the_demo_shows_three_live_streams_with_tracks_and_events_back_from_nats
     assert all(stream["tracks"] > 0 for stream in summary["streams"].values())
     assert summary["events_received"] > 0
     assert summary["dropped_by_error"] == 0
-    assert summary["first_event_s"] < 15
+    assert 0 < summary["first_event_s"] <= summary["seconds"]
 
 
 def test_the_demo_on_a_users_own_file_in_an_80_column_terminal(street: Path) -> None:
     ours, theirs = pty.openpty()
     environment = {**os.environ, "COLUMNS": "80", "LINES": "40", "TERM": "xterm"}
-    command = [sys.executable, "-m", "vigil.cli", "demo", "--source", str(street), "--seconds", "14"]
+    command = [sys.executable, "-m", "vigil.cli", "demo", "--source", str(street), "--seconds", "9"]
     with subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, env=environment) as process:
         os.close(theirs)
         output = b""

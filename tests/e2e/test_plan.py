@@ -11,6 +11,8 @@ import psutil
 import pytest
 import yaml
 
+from tests.e2e.real import wait_for
+
 
 def test_a_configs_cameras_are_measured(tmp_path: Path, street: Path) -> None:
     file = tmp_path / "vigil.yaml"
@@ -36,7 +38,10 @@ def test_a_configs_cameras_are_measured(tmp_path: Path, street: Path) -> None:
     assert cpu["utilisation"] == pytest.approx(sum(stage["cores"] for stage in told["stages"]) / told["cores"])
     assert set(told["silent"]) == {"gone"}
     assert "hunter2" not in done.stdout + done.stderr
-    assert not [p for p in psutil.process_iter(["cmdline"]) if "vigil-plan-" in " ".join(p.info["cmdline"] or [])]
+    wait_for("its processes end", lambda: not [
+        process for process in psutil.process_iter(["cmdline"])
+        if "vigil-plan-" in " ".join(process.info["cmdline"] or [])
+    ])  # fmt: skip
 
 
 def test_a_size_that_is_none_is_refused() -> None:

@@ -34,29 +34,8 @@ def test_a_model_that_does_not_say_what_it_is(
     assert "model.failed" in error
 
 
-def test_a_model_file_that_is_not_one(
-    run_service: Callable[..., Running], streams: dict[str, Any], tmp_path: Path
-) -> None:
-    (tmp_path / "broken.onnx").write_bytes(b"not a model")
-    error = refused(run_service({"streams": streams, "detector": {"model": "broken.onnx"}}, wait=False))
-    assert "cannot read" in error
-
-
-def test_a_class_the_model_does_not_have(run_service: Callable[..., Running], streams: dict[str, Any]) -> None:
-    detector = {"model": "starter", "classes": ["person", "zebra"]}
-    error = refused(run_service({"streams": streams, "detector": detector}, wait=False))
-    assert "no class 'zebra'" in error
-
-
 def test_a_port_that_is_taken(run_service: Callable[..., Running], streams: dict[str, Any]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         error = refused(run_service({"streams": streams, "http": {"port": port}}, wait=False))
     assert f"cannot listen on 127.0.0.1:{port}" in error
-
-
-def test_a_second_service_on_the_same_state(run_service: Callable[..., Running], streams: dict[str, Any]) -> None:
-    first = run_service({"streams": streams})
-    error = refused(run_service({"streams": streams}, wait=False))
-    assert "another Vigil serves site 'test'" in error
-    assert first.process.poll() is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -74,7 +75,10 @@ def test_a_password_is_shown_nowhere_whatever_happens(
     sessions = {name: inbox.of(name)[-1]["session"] for name in good}
     next(process for process in service.children()["worker"] if process.num_threads() > len(streams)).kill()
     camera.kill()
-    wait_for("the loss is told", lambda: {"backoff"} == {service.streams()[name]["state"] for name in good})
+    killed = time.monotonic()
+    wait_for("the loss is told", lambda: all(any(
+        told["stream"] == name and told["state"] == "backoff" and told["_arrived"] > killed for told in inbox.status
+    ) for name in good))  # fmt: skip
     camera.start()
     wait_for("frames after the crash", lambda: all(inbox.of(n)[-1]["session"] > sessions[n] for n in good))
     shown |= {f"{path} after the crash": text for path, text in answers(service).items()} | dict(titles(service))

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ingest.config import SourceConfig
@@ -22,7 +23,7 @@ from ingest.errors import Reason, SourceError
 from ingest.sources import open_source
 from tests.e2e.real import Inbox, RtspServer, Running, wait_for
 from tests.ingest.certificate import self_signed
-from tests.ingest.clips import encoded
+from tests.ingest.clips import encoded, write
 from tests.ingest.servers import chunks, endless, http_server
 
 SECRET = "s3cr3t-Pa55"
@@ -61,12 +62,48 @@ def test_a_camera_with_one_transport_is_read_by_auto_and_told_by_the_other(
     assert f"does not send over {refused}: set `transport: auto`" in error.detail
 
 
+def test_a_reader_that_is_too_slow_sees_newer_pictures_and_not_ever_older_ones(rtsp_server: Camera) -> None:
+    """Over TCP, which loses none by itself."""
+    pause = threading.Event()
+    with open_source(SourceConfig(url=rtsp_server().url(), transport="tcp")) as source:
+        offsets: list[float] = []
+        ends = time.monotonic() + 9
+        for frame in source.frames():
+            assert frame.time is not None
+            offsets.append(time.monotonic() - frame.time)
+            if time.monotonic() > ends:
+                break
+            pause.wait(0.5)  # ten pictures come in two of these
+        assert max(offsets) - min(offsets) < 5
+        assert source.packets.late > 20 and source.packets.broken == 0
+
+
 @pytest.mark.parametrize("method", [[], ["--digest"]], ids=["basic", "digest"])
 def test_logins_in_clear_and_as_a_digest(rtsp_server: Camera, method: list[str]) -> None:
     camera = rtsp_server(f"viewer:{SECRET}", method)
     assert read(camera.url(f"viewer:{SECRET}"))
     for login in (None, f"viewer:{SECRET}-wrong", f"nobody:{SECRET}"):
         assert refusal(camera.url(login)).reason is Reason.AUTH
+
+
+@pytest.mark.parametrize("settings", [{}, {"fps": 2}])
+def test_key_frames_that_come_in_parts_are_whole_pictures(
+    rtsp_server: Camera, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    """The server repeats the parameter sets before each slice, as some cameras do."""
+    del rtsp_server  # skips where there is none
+    clip = tmp_path / "sliced.mp4"
+    write(clip, format="mp4", frames=60, options={"preset": "ultrafast", "x264-params": "slices=4"})
+    with open_source(SourceConfig(url=str(clip))) as file:
+        pictures = [frame.to_ndarray(format="gray") for frame in file.frames()]
+    server = RtspServer("gate", clip)
+    try:
+        with open_source(SourceConfig(url=server.url(), **settings)) as camera:
+            for frame in islice(camera.frames(), 25):
+                seen = frame.to_ndarray(format="gray")
+                assert any(np.array_equal(seen, picture) for picture in pictures)
+    finally:
+        server.kill()
 
 
 def test_an_encrypted_camera_and_its_own_certificate(rtsp_server: Camera, tmp_path: Path) -> None:
@@ -88,7 +125,7 @@ def test_an_address_without_encryption_is_told_from_a_bad_certificate(rtsp_serve
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_a_camera_that_falls_silent_times_out_once_and_not_twice_as_late(rtsp_server: Camera, transport: str) -> None:
     camera = rtsp_server()
-    with open_source(SourceConfig(url=camera.url(), transport=transport, read_timeout=1.5)) as source:
+    with open_source(SourceConfig(url=camera.url(), transport=transport, read_timeout=2.5)) as source:
         frames = source.frames()
         list(islice(frames, 5))
         camera.process.send_signal(signal.SIGSTOP)
@@ -96,33 +133,10 @@ def test_a_camera_that_falls_silent_times_out_once_and_not_twice_as_late(rtsp_se
         with pytest.raises(SourceError) as caught:
             list(frames)
     assert caught.value.reason is Reason.TIMEOUT
-    assert 1.4 < time.monotonic() - began < 2.8
+    assert 2 < time.monotonic() - began < 4.8
     with pytest.raises(SourceError) as caught:
         read(camera.url(), transport=transport, connect_timeout=0.7)
     assert caught.value.reason is Reason.TIMEOUT
-
-
-def states(inbox: Inbox) -> list[tuple[str, str | None]]:
-    return [(status["state"], status["reason"]) for status in inbox.status]
-
-
-def test_a_pause_is_a_stall_and_its_end_goes_on_in_the_same_session(
-    run_service: Callable[..., Running], subscribe: Callable[[Running], Inbox], rtsp_server: Camera
-) -> None:
-    camera = rtsp_server()
-    service = run_service({"streams": {"gate": {"url": camera.url(), "read_timeout": 8}}})
-    inbox = subscribe(service)
-    wait_for("frames over RTSP", lambda: len(inbox.of("gate")) > 10)
-    session = inbox.of("gate")[-1]["session"]
-    before = len(inbox.status)
-    camera.process.send_signal(signal.SIGSTOP)
-    wait_for("the stall is told", lambda: ("stalled", "stalled") in states(inbox), 12)
-    assert service.streams()["gate"]["state"] == "stalled"
-    assert 'vigil_stream_state{state="stalled",stream="gate"} 1.0' in service.get("/metrics")
-    camera.process.send_signal(signal.SIGCONT)
-    wait_for("it is live again", lambda: states(inbox)[-1] == ("live", None), 10)
-    assert inbox.of("gate")[-1]["session"] == session
-    assert states(inbox)[before:] == [("stalled", "stalled"), ("live", None)]
 
 
 def test_a_camera_that_switches_its_size_stays_one_session_and_loses_no_frame(
@@ -143,8 +157,8 @@ def test_a_camera_that_switches_its_size_stays_one_session_and_loses_no_frame(
             lines = (line for line in service.get("/metrics").splitlines() if line.startswith("vigil_frames_total{"))
             return {line.split('outcome="')[1].split('"')[0]: float(line.split()[-1]) for line in lines}
 
-        wait_for("all frames", lambda: balance().get("decoded", 0) >= 75, 40)  # the last ones stay in buffers
-        wait_for("the last size", lambda: [f["frame"]["width"] for f in inbox.of("gate")][-1:] == [640], 20)
+        wait_for("all frames", lambda: balance().get("decoded", 0) >= 75)  # the last ones stay in buffers
+        wait_for("the last size", lambda: [f["frame"]["width"] for f in inbox.of("gate")][-1:] == [640])
         counts = balance()
         stop.set()
     assert counts["dropped_error"] == 0
@@ -218,11 +232,15 @@ def test_connections_leave_no_descriptor_and_no_thread_behind(rtsp_server: Camer
     camera = rtsp_server()
     read(camera.url(), 1)
     gc.collect()  # what earlier tests left may otherwise go meanwhile
-    descriptors, threads = len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+
+    def held(what: str) -> int:
+        return len(os.listdir(f"/proc/self/{what}"))
+
+    descriptors, threads = held("fd"), held("task")
     for _ in range(8):
         refusal(camera.url() + "/nowhere")
         refusal(camera.url().replace("rtsp:", "rtsps:"))
     for _ in range(3):
         read(camera.url(), 1)
-    assert len(os.listdir("/proc/self/fd")) <= descriptors
-    assert len(os.listdir("/proc/self/task")) <= threads
+    wait_for("no descriptor is left", lambda: held("fd") <= descriptors)
+    wait_for("no thread is left", lambda: held("task") <= threads)

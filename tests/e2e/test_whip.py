@@ -27,12 +27,12 @@ from aiortc import RTCCertificate, RTCConfiguration, RTCPeerConnection, RTCSessi
 from aiortc.contrib.media import MediaPlayer
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.e2e.real import Inbox, Running, Subscriber, wait_for
+from tests.e2e.real import PATIENCE_S, Inbox, Running, Subscriber, wait_for
 
 SCRIPT = Path(__file__).with_name("whip_publisher.py")
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "webrtc.md"
 TOKEN = "stage-s3cr3t"
-GONE_S = 2
+GONE_S = 3
 PORTS = range(52000, 52200)
 
 
@@ -62,8 +62,8 @@ class Stage:
         return [event for event in started if event["stream"] == "stage" and event["class_name"] == "person"]
 
     def worker(self) -> psutil.Process:
-        """The one that serves; the one in reserve was started after it."""
-        return min(self.service.children()["worker"], key=lambda process: process.create_time())
+        (worker,) = self.service.children()["worker"]
+        return worker
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
@@ -100,7 +100,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory, street: Path, site: tuple[Pa
         service.wait_started()
         subscriber = Subscriber(service.addresses["nats"], service.addresses["prefix"])
         stage = Stage(service, subscriber.__enter__(), street)
-        wait_for("the other camera's frames", lambda: stage.inbox.of("yard"), 90)
+        wait_for("the other camera's frames", lambda: stage.inbox.of("yard"))
         yield stage
         shown = [service.get("/api/v1/streams/stage"), service.get("/metrics"), *(r.decode() for r in stage.inbox.raw)]
         assert service.stop() == 0
@@ -151,7 +151,7 @@ def publish(stage: Stage) -> Iterator[Callable[..., Publisher]]:
     yield start
     for publisher in publishers:
         publisher.kill()
-    wait_for("the stage is empty", lambda: stage.state() == "connecting", GONE_S + 10)
+    wait_for("the stage is empty", lambda: stage.state() == "connecting")
 
 
 def test_publishers_are_cameras_like_any_other_one_after_the_other(
@@ -175,14 +175,14 @@ def test_publishers_are_cameras_like_any_other_one_after_the_other(
     )
     session = inbox.of("stage")[-1]["session"]
     assert first.stop()["status"] == 200
-    wait_for("the end is told", lambda: "the publisher ended its session" in stage.told(), 5)
+    wait_for("the end is told", lambda: "the publisher ended its session" in stage.told())
 
     second = publish()
     assert second.answer()["status"] == 201
-    wait_for("a new session", lambda: inbox.of("stage")[-1]["session"] > session, 15)
+    wait_for("a new session", lambda: inbox.of("stage")[-1]["session"] > session)
     second.kill()  # no DELETE, and not a word over DTLS either
-    wait_for("silence is noticed", lambda: f"no picture from the publisher for {GONE_S} s" in stage.told(), GONE_S + 5)
-    wait_for("it waits again", lambda: stage.state() == "connecting", 5)
+    wait_for("silence is noticed", lambda: f"no picture from the publisher for {GONE_S} s" in stage.told())
+    wait_for("it waits again", lambda: stage.state() == "connecting")
 
     events = [event for event in inbox.events if event["stream"] == "stage"]
     started = {event["track_uid"] for event in events if event["type"] == "track.started"}
@@ -192,7 +192,7 @@ def test_publishers_are_cameras_like_any_other_one_after_the_other(
     assert len({frame["session"] for frame in inbox.of("yard")}) == 1, "the neighbour goes on"
 
 
-def test_twenty_publishers_leave_nothing_behind(stage: Stage) -> None:
+def test_publishers_leave_nothing_behind(stage: Stage) -> None:
     async def once(client: httpx.AsyncClient) -> None:
         seen = len(stage.inbox.of("stage"))
         connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
@@ -222,10 +222,10 @@ def test_twenty_publishers_leave_nothing_behind(stage: Stage) -> None:
     asyncio.run(many(2))
     wait_for("the last is gone", lambda: stage.state() == "connecting")
     threads, descriptors = held()
-    asyncio.run(many(20))
+    asyncio.run(many(8))
     wait_for("the last is gone", lambda: stage.state() == "connecting")
-    wait_for(f"{threads} threads at most", lambda: held()[0] <= threads, 5)
-    wait_for(f"{descriptors} descriptors at most", lambda: held()[1] <= descriptors, 5)
+    wait_for(f"{threads} threads at most", lambda: held()[0] <= threads)
+    wait_for(f"{descriptors} descriptors at most", lambda: held()[1] <= descriptors)
 
 
 def test_ffmpegs_muxer_is_a_camera_too(stage: Stage, tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_ffmpegs_muxer_is_a_camera_too(stage: Stage, tmp_path: Path) -> None:
         video.width, video.height, video.pix_fmt = 320, 240, "yuv420p"
         video.options = {"preset": "veryfast", "tune": "zerolatency", "bf": "0", "g": "10"}
         pictures = [picture.reformat(format="yuv420p") for picture in street.decode(video=0)]
-        pace, number, ends = threading.Event(), 0, time.monotonic() + 15
+        pace, number, ends = threading.Event(), 0, time.monotonic() + PATIENCE_S
         while len(stage.inbox.of("stage")) < before + 10 and time.monotonic() < ends:
             picture = pictures[number % len(pictures)]
             picture.pts, picture.time_base = number, Fraction(1, 25)
@@ -247,7 +247,7 @@ def test_ffmpegs_muxer_is_a_camera_too(stage: Stage, tmp_path: Path) -> None:
             number += 1
     assert len(stage.inbox.of("stage")) >= before + 10
     assert any(frame["objects"] for frame in stage.inbox.of("stage")[before:])
-    wait_for("its DELETE is taken", lambda: "the publisher ended its session" in stage.told()[told:], 5)
+    wait_for("its DELETE is taken", lambda: "the publisher ended its session" in stage.told()[told:])
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
@@ -321,6 +321,6 @@ def test_a_browser_page_is_a_camera(
         tracks = [one["track_id"] for one in seen if one["class_name"] == "person" and one["track_id"] is not None]
         return max((tracks.count(track) for track in tracks), default=0)
 
-    wait_for("a person is followed over 20 frames of the browser's camera", lambda: longest_track() > 20, 40)
+    wait_for("a person is followed over 20 frames of the browser's camera", lambda: longest_track() > 20)
     end_browser(browser)
-    wait_for("its end is noticed", lambda: len(stage.told()) > told, GONE_S + 5)
+    wait_for("its end is noticed", lambda: len(stage.told()) > told)

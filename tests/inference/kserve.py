@@ -21,12 +21,19 @@ DATATYPES = {"tensor(float)": "FP32", "tensor(float16)": "FP16"}
 DTYPES = {"FP32": np.float32, "FP16": np.float16}
 
 
+def session_of(path: Path | str) -> ort.InferenceSession:
+    """In one thread: several test processes share the cores, and ONNX Runtime's idle threads spin."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    return ort.InferenceSession(str(path), options)
+
+
 class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
     """One model, by the name of its file, version 1."""
 
     def __init__(self, path: Path, parameters: dict[str, str] | None = None, max_batch: int = 8) -> None:
         self.name = path.stem
-        self.session = ort.InferenceSession(str(path))
+        self.session = session_of(path)
         metadata = self.session.get_modelmeta().custom_metadata_map
         self.parameters = {"metadata": str(metadata)} if parameters is None else parameters
         self.max_batch = max_batch

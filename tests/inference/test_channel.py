@@ -19,7 +19,7 @@ u16, u32, u64 = st.integers(0, 2**16 - 1), st.integers(0, 2**32 - 1), st.integer
 f32 = st.floats(width=32, allow_nan=False)
 
 
-@given(st.builds(Filled, u32, u32, u16, u16, st.booleans(), f32, u64, u64, st.booleans()))
+@given(st.builds(Filled, u32, u32, u16, u16, st.booleans(), f32, u64, u64, st.booleans(), st.booleans()))
 def test_a_filled_slot_arrives_as_sent(message: Filled) -> None:
     assert channel.unpack_filled(channel.pack_filled(message)) == message
 
@@ -55,9 +55,9 @@ def test_the_largest_answer_fits_a_message() -> None:
     assert arrived.detailed == channel.MAX_DETAIL_BYTES // (17 * 3 * 4)
 
 
-def test_a_plain_answer_is_its_rows_and_26_bytes_more() -> None:
+def test_a_plain_answer_is_its_rows_and_33_bytes_more() -> None:
     answer = Answer(0, 0, Outcome.ANALYSED, 1, 1, 0.0, 0.0, Found(np.ones((7, 6), np.float32)))
-    assert len(channel.pack_answer(answer)) <= 7 * 24 + 32
+    assert len(channel.pack_answer(answer)) <= 7 * 24 + 36
 
 
 def spans(lengths: list[int]) -> Spans:
@@ -67,7 +67,7 @@ def spans(lengths: list[int]) -> Spans:
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
-@pytest.mark.parametrize("parts", ["k", "c", "m", "kcm"])
+@pytest.mark.parametrize("parts", ["k", "c", "m", "f", "mf", "kcmf"])
 def test_details_arrive_as_sent(parts: str, count: int) -> None:
     rng = np.random.default_rng(0)
     found = Found(
@@ -75,10 +75,12 @@ def test_details_arrive_as_sent(parts: str, count: int) -> None:
         keypoints=rng.random((count, 5, 3), np.float32) if "k" in parts else None,
         corners=rng.random((count, 4, 2), np.float32) if "c" in parts else None,
         masks=spans([2, 0, 5][:count]) if "m" in parts else None,
+        features=rng.random((count, 8)).astype(np.float16) if "f" in parts else None,
     )
     arrived = channel.unpack_answer(channel.pack_answer(Answer(1, 2, Outcome.ANALYSED, 1, 3, 0.0, 0.0, found))).found
     assert np.array_equal(arrived.rows, found.rows)
-    for sent, come in ((found.keypoints, arrived.keypoints), (found.corners, arrived.corners)):
+    pairs = [(getattr(found, part), getattr(arrived, part)) for part in ("keypoints", "corners", "features")]
+    for sent, come in pairs:
         assert (sent is None) == (come is None)
         assert sent is None or come is None or np.array_equal(sent, come)
     assert (found.masks is None) == (arrived.masks is None)
@@ -99,6 +101,16 @@ def test_what_does_not_fit_goes_from_the_weakest_object_on_and_boxes_stay() -> N
         assert (len(arrived.rows), arrived.detailed) == (3, left)
         assert arrived.masks is not None
         assert len(arrived.masks.spans) == sum([10, 20, 30][:left])
+
+
+def test_features_of_the_weakest_go_where_an_answer_cannot_carry_all() -> None:
+    found = Found(np.ones((1000, 6), np.float32), features=np.ones((1000, 192), np.float16))
+    fitting = found.within(channel.MAX_DETAIL_BYTES)
+    packed = channel.pack_answer(Answer(0, 0, Outcome.ANALYSED, 1, 1, 0.0, 0.0, fitting))
+    assert len(packed) <= channel.MAX_MESSAGE_BYTES
+    arrived = channel.unpack_answer(packed).found
+    assert len(arrived.rows) == 1000
+    assert arrived.features is not None and len(arrived.features) == channel.MAX_DETAIL_BYTES // (192 * 2)
 
 
 def test_rows_that_are_a_view_of_a_larger_table_are_packed_whole() -> None:

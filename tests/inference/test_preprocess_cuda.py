@@ -22,8 +22,8 @@ from inference.input import InputSpec
 from inference.letterbox import Letterbox
 from inference.preprocess_cuda import Colors, DeviceLetterboxer, Samples, fit_by_torch
 from inference.runtimes import load_runtime
+from ingest.clock import Clock
 from ingest.device_frame import DeviceFrame
-from ingest.frame import Clock
 from ingest.privacy import PrivacyMasks
 from ingest.scene import photo_path
 from ingest.shrink import BT601, BT709, BT2020, Shrinker

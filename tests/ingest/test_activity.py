@@ -1,6 +1,6 @@
 import os
 
-from ingest.activity import Activity
+from ingest.activity import NEVER, Activity
 
 SECOND = 1_000_000_000
 
@@ -24,3 +24,15 @@ def test_a_thread_is_found_by_the_stream_it_reads_until_its_process_is_gone() ->
     assert (activity.of_thread(0x7F00DEADBEEF), activity.of_thread(1)) == (1, None)
     activity.clear()
     assert activity.of_thread(0x7F00DEADBEEF) is None
+
+
+def test_another_mapping_sees_how_fresh_a_stream_is_and_a_new_one_begins_anew() -> None:
+    ours = Activity.create(2)
+    theirs = Activity(os.dup(ours.fd), 2)
+    ours.frame(1, 5 * SECOND)
+    ours.analysed(1, 4 * SECOND)
+    assert (theirs.fresh(0), theirs.fresh(1)) == ((NEVER, NEVER), (5 * SECOND, 4 * SECOND))
+    theirs.clear()
+    assert theirs.fresh(1) == (5 * SECOND, 4 * SECOND), "a worker's end makes nothing fresher, nor older"
+    theirs.begin(1)
+    assert theirs.fresh(1) == (NEVER, NEVER)

@@ -19,8 +19,7 @@ from ingest.capture import (
     Capture,
     CaptureClock,
 )
-from ingest.clock import NS, MediaClock
-from ingest.frame import Clock
+from ingest.clock import NS, Clock, MediaClock
 from ingest.rtcp import CameraTime
 
 MS = NS // 1000
@@ -84,7 +83,7 @@ def test_jitter_is_taken_out_of_arrival_times(jitter: list[int], chance: random.
         arrived = max(n * 40 * MS + 80 * MS + wait, arrived + 1)  # frames do not overtake each other
         told.append(camera.frame(n, arrived - n * 40 * MS)[0])
     settled = [one.at_ns - truth(n) for n, one in enumerate(told) if n >= 50]
-    assert max(settled) - min(settled) <= 40 * MS
+    assert max(settled) - min(settled) <= 40 * MS + 1000  # not to overtake takes some of them a nanosecond or more
     assert all(one.clock is Clock.ARRIVAL for one in told)
 
 

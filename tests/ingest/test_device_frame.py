@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from ingest.clock import Clock
 from ingest.device_frame import DeviceFrame, is_on_device
-from ingest.frame import Clock
 
 
 def frame_of(image: av.VideoFrame) -> DeviceFrame:

@@ -10,10 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
+from ingest.clock import NS, MediaClock
 from ingest.config import SourceConfig
 from ingest.errors import Reason, SourceError
 from ingest.scene import SCENES, Scene, encode, encoded, photo_path, view
 from ingest.sources import open_source
+from tests.ingest.clips import write
 
 TINY = Scene("tiny", "bus.jpg", 10, 2, 128, 96, 0.8)
 
@@ -49,6 +51,21 @@ def test_a_file_gives_each_of_its_frames_once(tiny: Path) -> None:
 def test_a_scenes_timestamps_are_exact(tiny: Path) -> None:
     seconds = [float(frame.pts * frame.time_base) for frame in read(tiny)]
     assert seconds == pytest.approx([n / TINY.fps for n in range(TINY.fps * TINY.seconds)])
+
+
+def test_an_avis_frames_are_evenly_spaced_although_it_tells_only_when_they_are_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "b-frames.avi"
+    write(path, format="avi", options={"bf": "2", "b-adapt": "0"}, frames=30)
+    clock = MediaClock(10.0)
+    times = [clock.read(frame.pts, frame.time_base) for frame in read(path)]
+    assert times == [n * NS // 10 for n in range(30)]
+
+
+def test_a_file_says_how_many_frames_it_has(tiny: Path, tmp_path: Path) -> None:
+    write(tmp_path / "tiny.mkv", format="matroska", frames=30)
+    for path, frames in ((tiny, 20), (tmp_path / "tiny.mkv", 30)):
+        with open_source(SourceConfig(url=str(path))) as source:
+            assert source.frame_count == frames  # type: ignore[attr-defined]
 
 
 def test_a_file_says_what_it_is(tiny: Path) -> None:

@@ -6,8 +6,8 @@ import av
 import numpy as np
 import pytest
 
-from ingest.clock import NS
-from ingest.frame import Clock, Frame
+from ingest.clock import NS, Clock
+from ingest.frame import Frame
 from ingest.frozen import LONGEST_TIMEOUT_S, FrozenPicture
 
 SIZE = (96, 64)

@@ -177,9 +177,9 @@ def test_a_server_that_never_answers_is_given_up_in_time(scheme: str, accepts: b
     """Neither one that takes the connection and is silent, nor one that does not even take it."""
     with listener(accepts) as port:
         began = time.monotonic()
-        error = refusal(f"{scheme}://127.0.0.1:{port}/live", connect_timeout=0.7, read_timeout=5)
+        error = refusal(f"{scheme}://127.0.0.1:{port}/live", connect_timeout=0.7, read_timeout=20)
     assert error.reason is Reason.TIMEOUT
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 15
 
 
 @pytest.mark.parametrize("scheme", ["http", "https", "rtmp", "rtmps", "rtsp", "rtsps"])

@@ -16,11 +16,26 @@ from inference.detections import Detections
 from inference.input import InputSpec
 from inference.masks import Mask
 from inference.model import ModelInfo
-from ingest.clock import NS
-from ingest.frame import Clock, Frame
-from publish.schema import MESSAGES, SCHEMA_VERSION, Composer, FrameResult, StreamStatus, TrackEvent, when
-from tracking.events import EndReason, Event, EventType
+from ingest.clock import NS, Clock
+from ingest.frame import Frame
+from publish.schema import EVENT, MESSAGES, SCHEMA_VERSION, CountEvent, FrameResult, StreamStatus, TrackEvent
+from publish.schema.composer import Composer, when
+from tracking.events import (
+    BestView,
+    Change,
+    Counted,
+    CountReport,
+    CountType,
+    EndReason,
+    Event,
+    EventType,
+    Identity,
+    Motion,
+    TrackSummary,
+    TrackUpdate,
+)  # fmt: skip
 from tracking.tracks import Tracks
+from vigil.subscribe import event_line
 
 MODEL = ModelInfo(
     "toy", "0123456789abcdef", ("person", "car", "dog"), "yolo", InputSpec(), 640, "openvino", "cpu", "fp32"
@@ -63,6 +78,38 @@ def event(kind: EventType = EventType.TRACK_ENDED, reason: EndReason | None = En
         uncertainty_ns=NS // 2, track_id=5, class_id=1, confidence=0.87654321, box=(1.23456, 2.0, 3.0, 4.0),
         frame_width=1920, frame_height=1080, started_at=CAPTURED_AT - NS, frames=11, reason=reason,
     )  # fmt: skip
+
+
+def test_an_update_tells_what_changed_the_view_the_zones_and_who_it_is() -> None:
+    best = BestView(40, 3 * NS // 2, CAPTURED_AT, (1.0, 2.0, 3.0, 4.0), 0.87654321)
+    update = TrackUpdate((Change.BEST, Change.IDENTITY), best, ("drive",))
+    happened = replace(
+        event(EventType.TRACK_UPDATED, None), update=update, number=3, motion=Motion(1.5, 90.0, on_ground=True),
+        identity=Identity("m1-7", 0.98765),
+    )  # fmt: skip
+    told = json.loads(COMPOSER.event(happened).model_dump_json())
+    assert told["event_id"] == "hq-gate-7-5-track.updated-3"
+    assert (told["changed"], told["zones"]) == (["best", "identity"], ["drive"])
+    assert (told["best"]["seq"], told["best"]["pts"], told["best"]["confidence"]) == (40, 1.5, 0.8765)
+    assert (told["global_id"], told["global_confidence"]) == ("m1-7", 0.9877)
+    assert (told["speed_mps"], told["heading"]) == (1.5, 90.0)
+    assert EVENT.validate_python(told) == COMPOSER.event(happened)
+
+
+def test_other_events_and_objects_say_neither_what_changed_nor_who_it_is() -> None:
+    absent = {"changed", "best", "zones", "global_id", "global_confidence"}
+    assert not absent & json.loads(COMPOSER.event(event()).model_dump_json()).keys()
+    (seen,) = json.loads(result(detections(1), tracks((5, 0))).model_dump_json())["objects"]
+    assert not absent & seen.keys()
+
+
+def test_objects_say_who_they_are_where_that_is_known() -> None:
+    told = COMPOSER.frame_result(
+        FRAME, detections(3), tracks((5, 1), (6, 0)), 5 * NS, identities={5: Identity("m1-7", 0.5)}
+    )
+    seen = {one["track_id"]: one for one in json.loads(told.model_dump_json())["objects"]}
+    assert (seen[5]["global_id"], seen[5]["global_confidence"]) == ("m1-7", 0.5)
+    assert "global_id" not in seen[6] and "global_id" not in seen[None]
 
 
 def test_a_tracked_object_is_told_with_the_detectors_box() -> None:
@@ -171,6 +218,77 @@ def test_an_event_says_who_where_and_when() -> None:
     assert (told.config_rev, told.model.hash) == ("cafe0123", MODEL.hash)
     assert told.frames == 11
     assert (told.clock, told.uncertainty) == ("arrival", 0.5)
+
+
+SUMMARY = TrackSummary(
+    BestView(40, NS // 2, CAPTURED_AT, (1.0, 2.0, 3.0, 4.0), 0.9), class_confidence=0.654321, duration_s=10 / 3,
+    distance=12.34567, on_ground=True, path=((0.0, 1.26, 2.0), (1.5, 3.0, 4.0)), zones=("drive", "gate"),
+)  # fmt: skip
+
+
+def test_the_end_of_a_track_has_a_summary_and_nothing_else_has() -> None:
+    told = COMPOSER.event(replace(event(), summary=SUMMARY))
+    assert EVENT.validate_json(told.model_dump_json()) == told
+    summary = json.loads(told.model_dump_json())["summary"]
+    assert summary == {
+        "best": {"seq": 40, "pts": 0.5, "captured_at": when(CAPTURED_AT).isoformat().replace("+00:00", "Z"),
+                 "box": [1, 2, 3, 4], "confidence": 0.9},
+        "class_confidence": 0.6543, "duration_s": 3.333, "distance_m": 12.346, "path": [[0, 1.3, 2], [1.5, 3, 4]],
+        "zones": ["drive", "gate"],
+    }  # fmt: skip
+    in_heights = COMPOSER.event(replace(event(), summary=replace(SUMMARY, on_ground=False)))
+    assert in_heights.summary is not None
+    assert (in_heights.summary.distance_m, in_heights.summary.distance_heights) == (None, 12.346)
+    assert "summary" not in json.loads(COMPOSER.event(event(EventType.TRACK_STARTED, None)).model_dump_json())
+
+
+def test_an_event_at_a_place_says_how_fast_in_one_unit_only() -> None:
+    crossed = replace(event(EventType.LINE_CROSSED, None), place="exit", direction="left")
+    for motion, unit in ((Motion(1.23456, 359.99, True), "speed_mps"), (Motion(1.23456, None, False), "speed_heights")):
+        told = json.loads(COMPOSER.event(replace(crossed, motion=motion)).model_dump_json())
+        assert told[unit] == 1.235
+        assert told.get("heading") == (0.0 if motion.heading else None)
+        assert len({"speed_mps", "speed_heights"} & set(told)) == 1
+    assert not {"speed_mps", "speed_heights", "heading"} & set(json.loads(COMPOSER.event(crossed).model_dump_json()))
+
+
+def test_a_frame_result_says_how_fast_tracks_are_where_that_is_known() -> None:
+    motions = [Motion(1.5, 90.0, True), None]
+    told = COMPOSER.frame_result(FRAME, detections(3), tracks((5, 1), (6, -1)), 0, motions)
+    assert [(seen.track_id, seen.speed_mps, seen.heading) for seen in told.objects] == [
+        (5, 1.5, 90.0), (6, None, None), (None, None, None), (None, None, None)
+    ]  # fmt: skip
+    assert "speed_mps" not in json.loads(told.model_dump_json())["objects"][1]
+
+
+REPORT = CountReport(
+    CountType.LINE_COUNTED, "gate", 7, 42, NS, CAPTURED_AT, Clock.RTCP, None, "exit", 3, 60.04,
+    (Counted("person", "left", 4, {60.0: 4, 900.0: 31}), Counted("car", "right", 0, {60.0: 0, 900.0: 2})),
+)  # fmt: skip
+
+
+def test_a_report_is_read_back_unchanged_and_known_from_a_tracks_event() -> None:
+    told = COMPOSER.counted(REPORT)
+    read = EVENT.validate_json(told.model_dump_json())
+    assert isinstance(read, CountEvent)
+    assert read == told
+    assert isinstance(EVENT.validate_json(COMPOSER.event(event()).model_dump_json()), TrackEvent)
+    assert (told.line, told.zone, told.event_id) == ("exit", None, "hq-gate-7-line.counted-exit-3")
+    assert json.loads(told.model_dump_json())["counts"] == [
+        {"class_name": "person", "direction": "left", "count": 4, "windows": {"60": 4, "900": 31}},
+        {"class_name": "car", "direction": "right", "count": 0, "windows": {"60": 0, "900": 2}},
+    ]
+    zone = COMPOSER.counted(replace(REPORT, type=CountType.ZONE_COUNTED, counts=(Counted("person", None, 1, {}),)))
+    assert (zone.zone, zone.line) == ("exit", None)
+    assert json.loads(zone.model_dump_json())["counts"] == [{"class_name": "person", "count": 1, "windows": {}}]
+
+
+@pytest.mark.parametrize("message", [COMPOSER.counted(REPORT), COMPOSER.event(event())])
+def test_events_are_shown_to_people_in_a_line(message: TrackEvent | CountEvent) -> None:
+    line = event_line(message)
+    assert len(line) <= 80 and "\n" not in line
+    assert message.type.value in line
+    assert ("exit, 60 s" in line and "4 person left" in line) == isinstance(message, CountEvent)
 
 
 def test_of_a_file_nobody_knows_how_true_its_times_are() -> None:

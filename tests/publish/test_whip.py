@@ -6,15 +6,16 @@ import json
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 from pydantic import SecretStr
+from starlette.testclient import TestClient
 
 from ingest.errors import VigilError
 from ingest.webrtc.config import WebRtcConfig
 from publish.config import HttpConfig
 from publish.http import create_app
 from publish.metrics import MergedMetrics
-from publish.whip import MAX_SDP_BYTES
+from publish.signalling import MAX_SDP_BYTES
+from tests.publish.local import local_client
 
 STREAM_TOKEN, HTTP_TOKEN, TURN_PASSWORD = "stage-s3cret", "house-s3cret", 'turn "s3cret"'
 SDP = {"Content-Type": "application/sdp"}
@@ -60,7 +61,7 @@ def stage() -> Stage:
 
 @pytest.fixture
 def client(stage: Stage) -> TestClient:
-    return TestClient(create_app(stage, HttpConfig()))
+    return local_client(create_app(stage, HttpConfig()))
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -83,7 +84,7 @@ def test_an_offer_is_answered_with_a_session_of_its_own(client: TestClient, stag
 
 @pytest.mark.parametrize("token", [STREAM_TOKEN, HTTP_TOKEN])
 def test_the_streams_token_and_the_services_own_open_it(stage: Stage, token: str) -> None:
-    guarded = TestClient(create_app(stage, HttpConfig(token=SecretStr(HTTP_TOKEN))))
+    guarded = local_client(create_app(stage, HttpConfig(token=SecretStr(HTTP_TOKEN))))
     assert guarded.post("/whip/stage", content="v=0", headers=SDP | bearer(token)).status_code == 201
     assert guarded.delete("/whip/stage/s1", headers=bearer(token)).status_code == 200
 
@@ -105,7 +106,7 @@ def test_without_the_right_token_nothing_is_asked(
 
 
 def test_a_streams_token_opens_neither_other_streams_nor_the_rest(stage: Stage) -> None:
-    guarded = TestClient(create_app(stage, HttpConfig(token=SecretStr(HTTP_TOKEN))))
+    guarded = local_client(create_app(stage, HttpConfig(token=SecretStr(HTTP_TOKEN))))
     for path in ("/whip/open", "/whip/nowhere"):
         assert guarded.post(path, content="v=0", headers=SDP | bearer(STREAM_TOKEN)).status_code == 401
     for path in ("/metrics", "/api/v1/streams", "/whipx", "/whip"):
@@ -233,7 +234,7 @@ def test_pages_from_elsewhere_are_not_let_in_by_default(client: TestClient) -> N
 
 def test_pages_from_allowed_origins_may_publish_and_nothing_else(stage: Stage) -> None:
     config = HttpConfig(token=SecretStr(HTTP_TOKEN), allow_origins=["https://example.org"])
-    client = TestClient(create_app(stage, config))
+    client = local_client(create_app(stage, config))
     asked = client.options("/whip/stage", headers=PREFLIGHT)
     assert asked.status_code == 200
     assert asked.headers["access-control-allow-origin"] == "https://example.org"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.optimize import linear_sum_assignment
 
 from tracking.association import assign, iou
 
@@ -14,6 +13,8 @@ LIMIT = 0.6
 @pytest.mark.parametrize("seed", range(40))
 @pytest.mark.parametrize("shape", [(1, 1), (3, 9), (9, 3), (20, 20), (0, 4), (4, 0)])
 def test_no_assignment_costs_less(seed: int, shape: tuple[int, int]) -> None:
+    from scipy.optimize import linear_sum_assignment  # takes a second, in every test process
+
     cost = np.random.default_rng(seed).random(shape).round(seed % 4 + 1)  # the fewer digits, the more ties
     columns = assign(cost, LIMIT)
     used = columns[columns >= 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 
+import av
 import numpy as np
 import pytest
 from boxmot import ByteTrack as BoxmotByteTrack
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from inference.detections import Detections
 from inference.found import Found
 from inference.letterbox import Letterbox
-from ingest.clock import NS
+from ingest.clock import NS, Clock
+from ingest.frame import Frame
 from tracking.config import TrackerConfig
 from tracking.trackers import Tracker, new_tracker
 from tracking.trackers.bytetrack import ByteTracker, _update
@@ -22,6 +24,7 @@ from tracking.tracks import Tracks
 RATE = 10.0
 STEP_NS = NS // 10
 CONFIG = TrackerConfig(lost_after=1.0)
+IMAGE = av.VideoFrame(320, 240, "yuv420p")
 
 
 def seen(*boxes: tuple[float, float], score: float = 0.9, class_id: int = 0, size: float = 60.0) -> Detections:
@@ -35,8 +38,12 @@ def seen(*boxes: tuple[float, float], score: float = 0.9, class_id: int = 0, siz
     )
 
 
+def at(pts_ns: int) -> Frame:
+    return Frame("gate", 1, 0, pts_ns, 0, 0, Clock.ARRIVAL, None, IMAGE)
+
+
 def follow(tracker: Tracker, path: list[Detections], start_ns: int = 0) -> list[list[int]]:
-    return [tracker.update(found, start_ns + n * STEP_NS).track_ids.tolist() for n, found in enumerate(path)]
+    return [tracker.update(found, at(start_ns + n * STEP_NS)).track_ids.tolist() for n, found in enumerate(path)]
 
 
 def test_frames_with_no_object_one_and_several_take_the_same_compiled_function() -> None:
@@ -46,14 +53,14 @@ def test_frames_with_no_object_one_and_several_take_the_same_compiled_function()
     compiled = len(_update.signatures)  # type: ignore[attr-defined]
     for count in range(3):
         rows = np.frombuffer(np.full((count, 6), 0.9, np.float32).tobytes(), np.float32).reshape(count, 6)  # as it came
-        tracker.update(Detections.in_source(Found(rows), Letterbox.fit(320, 240, 320)), (count + 2) * STEP_NS)
+        tracker.update(Detections.in_source(Found(rows), Letterbox.fit(320, 240, 320)), at((count + 2) * STEP_NS))
     assert len(_update.signatures) == compiled  # type: ignore[attr-defined]
 
 
 def test_the_tracker_is_chosen_by_name() -> None:
     assert isinstance(new_tracker(TrackerConfig(kind="bytetrack"), RATE), ByteTracker)
     assert isinstance(new_tracker(TrackerConfig(kind="tracking.trackers.bytetrack:ByteTracker"), RATE), ByteTracker)
-    with pytest.raises(ValueError, match="is no tracker; use bytetrack, or module:Class"):
+    with pytest.raises(ValueError, match="is no tracker; use bytetrack, .*, or module:Class"):
         TrackerConfig(kind="sort")
 
 
@@ -66,8 +73,8 @@ def test_two_interleaved_trackers_both_count_from_one() -> None:
     first, second = ByteTracker(CONFIG, RATE), ByteTracker(CONFIG, RATE)
     ours, theirs = [], []
     for n in range(20):
-        ours.append(first.update(seen((10 + 5 * n, 10), (300, 200)), n * STEP_NS).track_ids.tolist())
-        theirs.append(second.update(seen((400 - 5 * n, 90)), n * STEP_NS).track_ids.tolist())
+        ours.append(first.update(seen((10 + 5 * n, 10), (300, 200)), at(n * STEP_NS)).track_ids.tolist())
+        theirs.append(second.update(seen((400 - 5 * n, 90)), at(n * STEP_NS)).track_ids.tolist())
     assert all(sorted(ids) == [1, 2] for ids in ours[5:])
     assert all(ids == [1] for ids in theirs[5:])
 
@@ -89,9 +96,9 @@ def test_a_tracker_does_as_it_would_alone(turns: list[tuple[bool, int]]) -> None
     for n, (renew, count) in enumerate(turns):
         if renew:
             other = ByteTracker(CONFIG, RATE)
-        other.update(seen(*places), n * STEP_NS)
+        other.update(seen(*places), at(n * STEP_NS))
         found = seen(*places[:count])
-        expected, got = alone.update(found, n * STEP_NS), beside.update(found, n * STEP_NS)
+        expected, got = alone.update(found, at(n * STEP_NS)), beside.update(found, at(n * STEP_NS))
         assert got.track_ids.tolist() == expected.track_ids.tolist()
         assert np.array_equal(got.boxes, expected.boxes)
 
@@ -104,7 +111,7 @@ def test_detection_rows_point_to_the_boxes() -> None:
     for n in range(30):
         order = rng.permutation(len(places))
         found = seen(*(places[order] + n).tolist())
-        tracks = tracker.update(found, n * STEP_NS)
+        tracks = tracker.update(found, at(n * STEP_NS))
         assert len(set(tracks.detection_rows.tolist())) == len(tracks) or -1 in tracks.detection_rows
         for index, row in enumerate(tracks.detection_rows.tolist()):
             assert row >= 0
@@ -122,7 +129,7 @@ def test_rows_and_classes_belong_together_among_weak_boxes() -> None:
             np.array([0.05, 0.2, 0.9], np.float32),
             np.array([2, 5, 7], np.int32),
         )
-        tracks = tracker.update(found, n * STEP_NS)
+        tracks = tracker.update(found, at(n * STEP_NS))
     assert tracks.detection_rows.tolist() == [2]
     assert tracks.class_ids.tolist() == [7]
     assert tracks.scores.tolist() == pytest.approx([0.9])
@@ -158,7 +165,7 @@ def test_time_decides_not_the_number_of_frames(away_ns: int, expected: list[int]
 
 
 def test_nothing_seen_is_no_tracks() -> None:
-    tracks = ByteTracker(CONFIG, RATE).update(Detections.empty(), 0)
+    tracks = ByteTracker(CONFIG, RATE).update(Detections.empty(), at(0))
     assert len(tracks) == 0
     assert tracks.boxes.shape == (0, 4)
 
@@ -167,7 +174,7 @@ def test_nothing_seen_is_no_tracks() -> None:
 def test_any_frame_rate_works(rate: float) -> None:
     tracker = ByteTracker(CONFIG, rate)
     for n in range(5):
-        tracks = tracker.update(seen((50, 50)), round(n * NS / rate))
+        tracks = tracker.update(seen((50, 50)), at(round(n * NS / rate)))
     assert len(tracks) == 1
 
 
@@ -178,7 +185,7 @@ def test_removed_tracks_do_not_pile_up() -> None:
     def remembered_after(frames: range) -> int:
         for n in frames:
             place = (float(n // 4 * 170 % 1900), float(n // 4 * 90 % 1000))
-            tracker.update(seen(place), n * STEP_NS)
+            tracker.update(seen(place), at(n * STEP_NS))
         return len(pickle.dumps(tracker))
 
     early, late = remembered_after(range(400)), remembered_after(range(400, 2000))
@@ -202,7 +209,7 @@ def test_tracks_are_boxmots_at_a_steady_rate() -> None:
             rng.uniform(0.15, 0.95, len(corners)).astype(np.float32),
             np.zeros(len(corners), np.int32),
         )
-        tracks = ours.update(found, n * STEP_NS)
+        tracks = ours.update(found, at(n * STEP_NS))
         rows = np.column_stack([found.boxes, found.scores, found.class_ids]).astype(np.float32)
         expected = {int(row[7]): row for row in reference.update(rows)}
         assert set(tracks.detection_rows.tolist()) == set(expected)
@@ -219,7 +226,7 @@ def test_a_moving_object_is_found_again_when_frames_between_were_dropped() -> No
     path = [seen((10 + 20 * n, 50)) for n in range(60)]
     tracker = ByteTracker(CONFIG, RATE)
     follow(tracker, path[:15])
-    ids = [tracker.update(path[n], n * STEP_NS).track_ids.tolist() for n in range(17, 60, 3)]
+    ids = [tracker.update(path[n], at(n * STEP_NS)).track_ids.tolist() for n in range(17, 60, 3)]
     assert ids == [[1]] * len(ids)
 
 
@@ -248,3 +255,35 @@ def test_a_wrong_array_is_refused_by_name(wrong: str) -> None:
     if wrong != "track_ids":
         with pytest.raises(ValueError, match=f"^{wrong} must be"):
             Tracks(**{**good, wrong: good[wrong][:1]})  # type: ignore[arg-type]
+
+
+def test_tracks_coast_by_their_motion_and_go_on_as_if_they_had_not() -> None:
+    path = [seen((10 + 8 * n, 50), (400, 100 + 4 * n)) for n in range(20)]
+    coasting, alone = ByteTracker(CONFIG, RATE), ByteTracker(CONFIG, RATE)
+    for n in range(0, 18, 3):
+        assert coasting.update(path[n], at(n * STEP_NS)).track_ids.tolist() == [1, 2]
+        expected = alone.update(path[n], at(n * STEP_NS))
+        for later in (n + 1, n + 2):
+            tracks = coasting.coast(at(later * STEP_NS))
+            assert tracks.track_ids.tolist() == [1, 2] and tracks.detection_rows.tolist() == [-1, -1]
+            if n > 9:  # by now it knows how they move
+                np.testing.assert_allclose(tracks.boxes, path[later].boxes, atol=3)
+    np.testing.assert_array_equal(coasting.update(path[18], at(18 * STEP_NS)).boxes,
+                                  alone.update(path[18], at(18 * STEP_NS)).boxes)  # fmt: skip
+    assert expected.track_ids.tolist() == [1, 2]
+
+
+def test_held_tracks_do_not_age_and_stay_where_they_were() -> None:
+    tracker = ByteTracker(CONFIG, RATE)
+    last = [tracker.update(seen((50, 50), (200, 50)), at(n * STEP_NS)) for n in range(3)][-1]
+    tracker.update(seen((50, 50)), at(3 * STEP_NS))  # the other one is lost
+    for n in range(4, 104):  # ten times what a lost track lives
+        assert tracker.hold(at(n * STEP_NS)).track_ids.tolist() == [1]
+    held = tracker.hold(at(104 * STEP_NS))
+    np.testing.assert_allclose(held.boxes, last.boxes[:1], atol=1)
+    assert tracker.update(seen((50, 50), (200, 50)), at(105 * STEP_NS)).track_ids.tolist() == [1, 2]
+
+
+def test_before_the_first_frame_there_is_nothing_to_coast_or_hold() -> None:
+    assert len(ByteTracker(CONFIG, RATE).coast(at(0))) == 0
+    assert len(ByteTracker(CONFIG, RATE).hold(at(0))) == 0

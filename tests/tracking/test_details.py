@@ -10,8 +10,9 @@ from inference.found import Found, Spans
 from inference.input import InputSpec
 from inference.letterbox import Letterbox
 from inference.model import ModelInfo
-from ingest.frame import Clock, Frame
-from publish.schema import Composer
+from ingest.clock import Clock
+from ingest.frame import Frame
+from publish.schema.composer import Composer
 from tracking.config import TrackerConfig
 from tracking.trackers import new_tracker
 
@@ -39,8 +40,8 @@ def test_each_track_is_told_with_the_details_of_its_own_object() -> None:
     for step, order in enumerate([[0, 1, 2], [2, 0, 1], [1, 2, 0], [2, 1, 0]]):
         pts_ns = step * 40_000_000
         detections = Detections.in_source(seen(order, step), letterbox)
-        tracks = tracker.update(detections, pts_ns)
         frame = Frame("gate", 1, step, pts_ns, 0, 0, Clock.ARRIVAL, None, av.VideoFrame(2 * SIZE, SIZE, "yuv420p"))
+        tracks = tracker.update(detections, frame)
         for told in composer.frame_result(frame, detections, tracks, 0).objects:
             assert told.track_id is not None and told.mask is not None and told.keypoints and told.corners
             assert told.keypoints[0][:2] == told.corners[0] == told.box[:2]

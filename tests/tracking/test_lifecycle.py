@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.detections import Detections
-from ingest.clock import NS
-from ingest.frame import Clock, Frame
+from ingest.clock import NS, Clock
+from ingest.frame import Frame
 from tracking.config import TrackerConfig
 from tracking.events import EndReason, Event, EventType
 from tracking.lifecycle import Lifecycle
@@ -96,7 +96,7 @@ def test_no_two_events_of_a_session_share_an_id(sequence: list[tuple[int, set[in
         pts_ns += step_ms * MS
         boxes = np.array([[200 * p, 10, 200 * p + 60, 70] for p in sorted(places)], np.float32).reshape(-1, 4)
         found = Detections(boxes, np.full(len(boxes), 0.9, np.float32), np.zeros(len(boxes), np.int32))
-        events += followed.update(frame(seq, pts_ns), tracker.update(found, pts_ns))
+        events += followed.update(frame(seq, pts_ns), tracker.update(found, frame(seq, pts_ns)))
     events += followed.finish()
     ids = [event.event_id for event in events]
     assert len(set(ids)) == len(ids)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-import av
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,65 +13,18 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ingest.clock import NS
-from ingest.frame import Clock, Frame
+from tests.tracking.scripted import ACROSS, MIDDLE, NAMES, THROUGH, Path, Script, of_rules, walk
 from tracking.events import EndReason, Event, EventType
-from tracking.lifecycle import Lifecycle
 from tracking.rules.config import LineConfig, ZoneConfig
-from tracking.rules.geometry import depth, in_heights
-from tracking.tracks import Tracks
-
-WIDTH, HEIGHT = 160, 90
-IMAGE = av.VideoFrame(WIDTH, HEIGHT, "yuv420p")
-NAMES = ("person", "car")
-LOST_AFTER_S = 1.0
-MIDDLE = ZoneConfig(polygon=((0.25, 0.25), (0.75, 0.25), (0.75, 0.75), (0.25, 0.75)), hold=0.3)
-ACROSS = LineConfig(start=(0.2, 0.5), end=(0.8, 0.5), hold=0.3)  # from left to right: right of it is below
-
-Path = Callable[[float], tuple[float, float] | None]
-"""Where an object's feet are at a time in seconds, as fractions of the picture; None: it is not seen."""
+from tracking.rules.geometry import depth_at, in_heights, on_border
 
 
 def play(
     paths: dict[int, Path], seconds: float, fps: float = 25.0, zone: ZoneConfig | None = MIDDLE,
     line: LineConfig | None = ACROSS, classes: dict[int, int] | None = None,
 ) -> list[Event]:  # fmt: skip
-    zones = {"zone": zone} if zone else {}
-    lines = {"line": line} if line else {}
-    followed = Lifecycle("gate", 1, LOST_AFTER_S, NAMES, zones, lines)
-    events: list[Event] = []
-    for seq in range(int(seconds * fps)):
-        t = seq / fps
-        seen = [(track_id, place) for track_id, path in paths.items() if (place := path(t)) is not None]
-        tracks = Tracks(
-            np.array([track_id for track_id, _ in seen], np.int64),
-            np.array([[x * WIDTH - 2, y * HEIGHT - 9, x * WIDTH + 2, y * HEIGHT] for _, (x, y) in seen],
-                     np.float32).reshape(-1, 4),
-            np.full(len(seen), 0.9, np.float32),
-            np.array([(classes or {}).get(track_id, 0) for track_id, _ in seen], np.int32),
-            np.arange(len(seen), dtype=np.int32),
-        )  # fmt: skip
-        pts_ns = round(t * NS)
-        events += followed.update(Frame("gate", 1, seq, pts_ns, pts_ns, pts_ns, Clock.ARRIVAL, None, IMAGE), tracks)
-    return events + followed.finish()
-
-
-def walk(*points: tuple[float, float, float]) -> Path:
-    """Straight from point to point: t, x, y; unseen before the first and after the last."""
-
-    def path(t: float) -> tuple[float, float] | None:
-        if not points[0][0] <= t <= points[-1][0]:
-            return None
-        times, xs, ys = zip(*points, strict=True)
-        return float(np.interp(t, times, xs)), float(np.interp(t, times, ys))
-
-    return path
-
-
-def of_rules(events: Sequence[Event]) -> list[tuple[str, int, str | None]]:
-    return [(event.type.value, event.track_id, event.direction) for event in events if event.place]
-
-
-THROUGH = walk((0, 0.5, 0.05), (4, 0.5, 0.95))  # from above the zone, over the line in its middle, to below
+    script = Script({"zone": zone} if zone else {}, {"line": line} if line else {}, fps=fps, classes=classes or {})
+    return script.play(paths, seconds)
 
 
 @pytest.mark.parametrize("fps", [5, 12.5, 25, 60])
@@ -152,6 +103,13 @@ def test_a_stay_is_told_of_once_when_it_has_lasted() -> None:
     assert dwelt.duration_s == pytest.approx(2.0, abs=0.05)
 
 
+def test_each_stay_is_told_of_when_it_has_lasted() -> None:
+    zone = MIDDLE.model_copy(update={"dwell": 1.0})
+    twice = walk((0, 0.5, 0.5), (2, 0.5, 0.5), (3, 0.1, 0.5), (4, 0.1, 0.5), (5, 0.5, 0.5), (8, 0.5, 0.5))
+    stay = [("zone.entered", 1, None), ("zone.dwell", 1, None), ("zone.left", 1, None)]
+    assert of_rules(play({1: twice}, 8, zone=zone, line=None)) == stay + stay
+
+
 def test_a_crowd_is_told_of_when_it_is_complete_and_again_after_it_was_not() -> None:
     zone = MIDDLE.model_copy(update={"crowd": 2})
     stays = walk((0, 0.5, 0.5), (12, 0.5, 0.5))
@@ -168,10 +126,36 @@ def test_other_classes_do_not_count() -> None:
     assert sorted(of_rules(events)) == [("line.crossed", 2, "right"), ("zone.entered", 1, None), ("zone.left", 1, None)]
 
 
+def test_who_was_first_taken_for_something_else_counts_from_when_it_came() -> None:
+    """A car that comes round the corner is seen as a phone for a few frames."""
+    zone = MIDDLE.model_copy(update={"classes": ("person",), "dwell": 1.0, "crowd": 1})
+    script = Script({"zone": zone}, seen_as=lambda track_id, t: 1 if t < 1.3 else 0)
+    events = [event for event in script.play({1: THROUGH}, 4) if event.place]
+    kinds = ["zone.entered", "zone.crowded", "zone.dwell", "zone.left"]
+    assert [event.type.value for event in events] == kinds
+    always = [event for event in Script({"zone": zone}).play({1: THROUGH}, 4) if event.place]
+    assert [(event.pts_ns, event.count) for event in events[:2]] == [
+        (event.pts_ns, event.count) for event in always[:2]
+    ]
+    assert events[-1].duration_s == always[-1].duration_s
+    assert NAMES[events[0].class_id] == "person"
+
+
 def test_no_two_events_share_an_id() -> None:
     back_and_forth = walk(*[(float(t), 0.5, 0.1 if t % 2 else 0.9) for t in range(12)])
     events = play({1: back_and_forth, 2: back_and_forth}, 12)
     assert len({event.event_id for event in events}) == len(events)
+
+
+NO_BORDER = np.zeros(8, np.bool_)
+
+
+def test_who_stands_at_the_pictures_border_is_in_a_zone_that_goes_there() -> None:
+    """Boxes that are cut off end on the border: without a margin there, nobody could enter from below."""
+    zone = ZoneConfig(polygon=[(0.0, 0.5), (1.0, 0.5), (1.0, 1.0), (0.0, 1.0)])
+    cut_off = walk((0, 0.5, 1.0), (2, 0.5, 1.0))
+    events = play({1: cut_off}, 3, zone=zone, line=None)
+    assert of_rules(events) == [("zone.entered", 1, None), ("zone.left", 1, None)]
 
 
 corner = st.tuples(st.floats(0.02, 0.98), st.floats(0.02, 0.98))
@@ -216,7 +200,7 @@ def test_depth_is_the_distance_to_the_nearest_edge_and_negative_outside(turn: fl
     middles = angles + np.pi / corners
     apothem = 0.4 * np.cos(np.pi / corners)
     within = (apothem - ((point - 0.5) @ np.stack([np.cos(middles), np.sin(middles)])).ravel()).min()
-    found = float(depth(point, polygon)[0])
+    found = depth_at(*point[0], polygon, np.zeros(corners, np.bool_))
     assert (found > 0) == (within > 0) or abs(within) < 1e-9
     if within > 0:
         assert found == pytest.approx(within, abs=1e-9)
@@ -225,8 +209,16 @@ def test_depth_is_the_distance_to_the_nearest_edge_and_negative_outside(turn: fl
 def test_a_hollow_polygon_has_its_hollow_outside() -> None:
     horseshoe = in_heights(((0.1, 0.1), (0.9, 0.1), (0.9, 0.9), (0.6, 0.9), (0.6, 0.4), (0.4, 0.4), (0.4, 0.9),
                             (0.1, 0.9)), 100, 100)  # fmt: skip
-    found = depth(np.array([[0.5, 0.7], [0.25, 0.7], [0.5, 0.25], [0.05, 0.5]]), horseshoe)
-    assert (found > 0).tolist() == [False, True, True, False]
+    found = [depth_at(*at, horseshoe, NO_BORDER) for at in ((0.5, 0.7), (0.25, 0.7), (0.5, 0.25), (0.05, 0.5))]
+    assert [inside > 0 for inside in found] == [False, True, True, False]
+
+
+def test_an_edge_on_the_pictures_border_is_no_edge() -> None:
+    floor = ((0.0, 0.5), (1.0, 0.5), (1.0, 1.0), (0.0, 1.0))
+    polygon = in_heights(floor, 100, 100)
+    assert on_border(floor).tolist() == [True, False, True, True]
+    for x in (1e-6, 0.3, 1 - 1e-6):
+        assert depth_at(x, 1 - 1e-6, polygon, on_border(floor)) == pytest.approx(0.5, abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ingest.errors import VigilError
-from vigil.asking import Questions, RefusedError, UnansweredError, answer
+from vigil.asking import DeclinedError, Questions, UnansweredError, answer
 from vigil.control import Control
 
 
@@ -72,7 +72,7 @@ def test_each_question_gets_its_own_answer() -> None:
 
 def test_a_refusal_keeps_its_code_and_words() -> None:
     async def scene(office: Office) -> None:
-        with pytest.raises(RefusedError, match="come back later") as caught:
+        with pytest.raises(DeclinedError, match="come back later") as caught:
             await office.ask("early")
         assert caught.value.code == "test.too_early"
 
@@ -81,7 +81,7 @@ def test_a_refusal_keeps_its_code_and_words() -> None:
 
 def test_a_clerk_that_breaks_refuses_and_gives_nothing_away() -> None:
     async def scene(office: Office) -> None:
-        with pytest.raises(RefusedError) as caught:
+        with pytest.raises(DeclinedError) as caught:
             await office.ask("broken")
         assert (caught.value.code, str(caught.value)) == ("worker.failed", "ValueError")
 

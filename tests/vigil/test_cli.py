@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from publish.outbox import FILE, Durable, Outbox
+from tests.vigil.command import vigil
+
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = "site: hq\nstreams: {gate: {url: 'rtsp://u:hunter2@10.0.0.12/1'}}\n"
 BAD = "site: HQ\nstreams:\n  gate: {url: 'rtsp://u:hunter2@10.0.0.12/1', fsp: 5}\n"
-
-
-def vigil(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "vigil.cli", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
 
 
 @pytest.fixture
@@ -26,8 +24,10 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_a_valid_config_is_exit_code_0(config: Path) -> None:
+    """In a process of its own, as users start it."""
     config.write_text(GOOD)
-    done = vigil("check", str(config))
+    command = [sys.executable, "-m", "vigil.cli", "check", str(config)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0
     assert "the config is valid (1 streams, site hq)" in done.stdout
     assert "hunter2" not in done.stdout + done.stderr
@@ -90,3 +90,38 @@ def test_an_unknown_message_is_exit_code_2() -> None:
     done = vigil("schema", "--message", "gossip")
     assert done.returncode == 2
     assert "is not one of frame, event, status" in " ".join(done.stderr.split())
+
+
+def test_what_waits_in_the_outbox_is_shown(config: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    config.write_text(f"{GOOD}state_dir: {state}\n")
+    none = vigil("outbox", "-c", str(config))
+    assert none.returncode == 1
+    assert "there is no outbox" in none.stderr
+    with closing(Outbox.open(state / FILE, 1)) as outbox:
+        assert "Nothing waits." in vigil("outbox", "-c", str(config)).stdout
+        outbox.append([Durable("vigil.hq.events.gate.track.started", {}, b'{"n": 1}', begins="x")] * 2)
+    shown = vigil("outbox", "-c", str(config), "--oldest", "1").stdout
+    assert "2 messages wait" in shown
+    assert '{"n": 1}' in shown
+    assert "1 tracks and visits have begun" in shown
+    told = json.loads(vigil("outbox", "-c", str(config), "--json").stdout)
+    assert (told["messages"], told["subjects"]) == (2, {"vigil.hq.events.gate.track.started": 2})
+
+
+def test_what_documents_the_messages_is_written_to_a_folder(tmp_path: Path) -> None:
+    done = vigil("schema", "--messages", str(tmp_path / "messages"))
+    assert done.returncode == 0
+    for file in ("asyncapi.yaml", "schemas/event.json", "schemas/control.streams.add.request.json"):
+        assert (tmp_path / "messages" / file).read_text() == (ROOT / "docs" / "messages" / file).read_text()
+
+
+@pytest.mark.parametrize(
+    ("more", "words"), [((), "cannot write"), (("--message", "event"), "leave --message out")]
+)  # fmt: skip
+def test_a_folder_that_cannot_be_written_is_exit_code_2(tmp_path: Path, more: tuple[str, ...], words: str) -> None:
+    (tmp_path / "file").touch()
+    done = vigil("schema", "--messages", str(tmp_path / "file" / "messages"), *more)
+    assert done.returncode == 2
+    assert words in " ".join(done.stderr.split())

@@ -9,8 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from publish.config import NatsTls
+from tests.publish.authority import Authority
 from vigil.check import probe
-from vigil.config import ConfigError, Problem, VigilConfig, load, parse
+from vigil.config import VigilConfig
+from vigil.document import ConfigError, Problem
+from vigil.load import load, parse
 
 HERE = Path(__file__).parent
 SECRET = "hunter2-Zq"
@@ -82,7 +86,8 @@ def test_the_message_shows_line_path_value_and_mend() -> None:
     ("text", "near"),
     [
         ("sites: hq", "site"), ("tracker: {knd: x}", "kind"), ("nats: {prefx: x}", "prefix"),
-        ("http: {prot: 1}", "port"), ("log: {levle: info}", "level"), ("workers: {standbye: true}", "standby"),
+        ("http: {prot: 1}", "port"), ("log: {levle: info}", "level"),
+        ("workers: {slots_per_streams: 4}", "slots_per_stream"),
     ],
 )  # fmt: skip
 def test_an_unknown_key_names_the_nearest_known_one(text: str, near: str) -> None:
@@ -380,12 +385,18 @@ def test_a_change_of_a_mask_changes_the_stream() -> None:
 def test_relative_paths_begin_at_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "site"
     folder.mkdir()
-    for name in ("clip.mp4", "mine.onnx", "user.creds"):
+    for name in ("clip.mp4", "mine.onnx"):
         (folder / name).touch()
+    authority = Authority(folder)
+    authority.issue("ours")
+    seed = "SUAMLK2ZNL35WSMW37E7UD4VZ7ELPKW7DHC3BWBSD2GCZ7IUQQXZIORRBU"  # nobody's: from NATS's documentation
+    user = f"-----BEGIN NATS USER JWT-----\nx\n-----BEGIN USER NKEY SEED-----\n{seed}\n"
+    (folder / "user.creds").write_text(user)
     (folder / "vigil.yaml").write_text(
         "detector: {model: mine.onnx, calibration: ., triton: {sidecar: clip.mp4}}\n"
         "detectors: {more: {model: mine.onnx}}\n"
-        "nats: {credentials: user.creds}\nstate_dir: state\n"
+        "nats: {url: 'tls://a', credentials: user.creds,"
+        " tls: {ca: authority.pem, certificate: ours.cert.pem, key: ours.key.pem}}\nstate_dir: state\n"
         "streams: {gate: {url: clip.mp4}, door: {url: ./clip.mp4}}\n"
     )
     monkeypatch.chdir(tmp_path)
@@ -396,7 +407,35 @@ def test_relative_paths_begin_at_the_config(tmp_path: Path, monkeypatch: pytest.
     assert config.detector.calibration == folder
     assert config.detector.triton.sidecar == folder / "clip.mp4"
     assert config.nats.credentials == folder / "user.creds"
+    assert config.nats.tls == NatsTls(
+        ca=folder / "authority.pem", certificate=folder / "ours.cert.pem", key=folder / "ours.key.pem"
+    )
     assert config.state_folder == folder / "state"
+
+
+@pytest.mark.parametrize(
+    ("nats", "code", "path"),
+    [
+        ("{url: 'nats://a', token: hunter2, user: u, password: hunter2}", "config.conflict", "nats.token"),
+        ("{url: 'nats://u:hunter2@a', token: x}", "config.conflict", "nats.url"),
+        ("{token: hunter2}", "config.conflict", "nats.token"),
+        ("{url: 'tls://a', tls: {first: yes, ca: none.pem}}", "config.file_missing", "nats.tls.ca"),
+        ("{url: 'nats://a', nkey: vigil.yaml}", "config.file_invalid", "nats.nkey"),
+        ("{url: 'nats://a', replicas: 9}", "config.value", "nats.replicas"),
+        ("{url: 'tls://a', tls: {cert: x}}", "config.unknown_key", "nats.tls.cert"),
+    ],
+)
+def test_a_login_at_nats_that_cannot_be_is_refused_with_its_setting(
+    tmp_path: Path, nats: str, code: str, path: str
+) -> None:
+    file = tmp_path / "vigil.yaml"
+    file.write_text(f"nats: {nats}\nstreams: {{gate: {{url: '{CAMERA}'}}}}\n")
+    with pytest.raises(ConfigError) as error:
+        load(file)
+    (problem,) = error.value.problems
+    assert (problem.code, problem.path, problem.line) == (code, path, 1)
+    assert problem.mend or code == "config.value"
+    assert "hunter2" not in str(error.value)
 
 
 def test_absolute_paths_and_urls_stay_as_they_are(tmp_path: Path) -> None:
@@ -471,5 +510,88 @@ def test_a_zone_or_line_that_a_privacy_mask_hides_is_told_of(rule: str, path: st
     assert read(stream.replace("[0.5, 0.9]", "[0.7, 0.9]"))  # a part that is seen is enough
 
 
+def ruled(rule: str) -> str:
+    return f"streams: {{gate: {{url: '{CAMERA}', {rule}}}}}"
+
+
+@pytest.mark.parametrize(
+    ("rule", "code", "path"),
+    [
+        ("zones: {slit: {polygon: [[0.3, 0.5], [0.7, 0.5], [0.7, 0.515], [0.3, 0.515]]}}", "config.too_small",
+         "streams.gate.zones.slit.polygon"),
+        ("zones: {door: {polygon: [[0.4, 0.4], [0.5, 0.4], [0.5, 0.6]], margin: 0.3}}", "config.too_small",
+         "streams.gate.zones.door.polygon"),
+        ("lines: {exit: {from: [0.1, 0.995], to: [0.9, 0.995]}}", "config.unreachable", "streams.gate.lines.exit.from"),
+        ("lines: {exit: {from: [0.1, 0.5], to: [0.9, 0.5], margin: 0.5}}", "config.unreachable",
+         "streams.gate.lines.exit.from"),
+        ("lines: {exit: {from: [0, 0.001], to: [0.001, 0]}}", "config.unreachable", "streams.gate.lines.exit.from"),
+    ],
+)  # fmt: skip
+def test_a_zone_that_nothing_can_be_in_or_a_line_that_nothing_can_cross_is_told_of(
+    rule: str, code: str, path: str
+) -> None:
+    problem = the_problem(ruled(rule))
+    assert (problem.code, problem.path) == (code, path)
+    assert problem.mend or code == "config.value"
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "zones: {all: {polygon: [[0, 0], [1, 0], [1, 1], [0, 1]], margin: 0.5}}",
+        "zones: {slit: {polygon: [[0.3, 0.5], [0.7, 0.5], [0.7, 0.53], [0.3, 0.53]]}}",
+        "zones: {edge: {polygon: [[0.3, 0.985], [0.7, 0.985], [0.7, 1], [0.3, 1]]}}",
+        "lines: {exit: {from: [0.1, 0.98], to: [0.9, 0.98]}}",
+        "lines: {corner: {from: [0, 0.1], to: [0.1, 0]}}",
+    ],
+)
+def test_a_zone_or_line_that_is_of_use_somehow_is_taken(rule: str) -> None:
+    assert read(ruled(rule))
+
+
+def test_a_ground_that_is_none_is_told_of() -> None:
+    flat = "picture: [[0.2, 0.9], [0.5, 0.9], [0.8, 0.9], [0.4, 0.4]]"
+    problem = the_problem(ruled(f"ground: {{{flat}, metres: [[0, 0], [6, 0], [6, 20], [0, 20]]}}"))
+    assert problem.path == "streams.gate.ground"
+    assert "lie on one line" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "mend"),
+    [
+        ("zones: {door: {polygn: [[0, 0], [1, 0], [1, 1]]}}", "streams.gate.zones.door.polygn", "polygon"),
+        ("lines: {exit: {from: [0, 0.5], to: [1, 0.5], window: [60]}}", "streams.gate.lines.exit.window", "windows"),
+        ("ground: {pictre: 1}", "streams.gate.ground.pictre", "picture"),
+    ],
+)
+def test_an_unknown_key_of_a_rule_names_the_nearest(rule: str, path: str, mend: str) -> None:
+    found = {problem.path: problem.mend for problem in problems(ruled(rule))}
+    assert found[path] == f"did you mean {mend!r}?"
+
+
 def test_a_config_without_streams_can_be_probed() -> None:
     assert probe(read("streams: {}")) == []
+
+
+@pytest.mark.parametrize(("source", "words"), [
+    (f"url: '{CAMERA}'\n    privacy_masks: {{door: {{polygon: [[0, 0], [0.5, 0], [0.5, 0.5]]}}}}", "without masks"),
+    ("url: 'scene://street'", "pictures, not video"),
+    ("url: 'whip://'", "pictures, not video"),
+    ("url: 'v4l2:///dev/video0'", "pictures, not video"),
+])  # fmt: skip
+def test_clips_that_would_show_too_much_or_cannot_be_are_refused(source: str, words: str) -> None:
+    problem = the_problem(f"streams:\n  gate:\n    {source}\n    clips: {{}}\n")
+    assert (problem.code, problem.path) == ("config.conflict", "streams.gate.clips")
+    assert words in problem.message and problem.mend is not None and "snapshots" in problem.mend
+    assert read(f"streams:\n  gate:\n    {source}\n    snapshots: {{}}\n").streams["gate"].snapshots is not None
+
+
+def test_media_is_beside_the_config_or_in_the_state_folder(tmp_path: Path) -> None:
+    text = f"site: hq\nstreams: {{gate: {{url: '{CAMERA}'}}}}\nstate_dir: state\n"
+    assert read(text, tmp_path).media_folder == tmp_path / "state" / "media"
+    assert read(text + "media: {folder: pictures}\n", tmp_path).media_folder == tmp_path / "pictures"
+
+
+def test_a_store_that_lacks_its_bucket_says_so() -> None:
+    problem = the_problem(f"media: {{store: s3}}\nstreams: {{gate: {{url: '{CAMERA}'}}}}\n")
+    assert problem.path == "media" and "s3: {bucket: …}" in problem.message

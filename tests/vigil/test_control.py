@@ -26,6 +26,13 @@ def test_a_message_arrives_with_its_data(ends: tuple[Control, Control]) -> None:
     )  # fmt: skip
 
 
+def test_what_is_no_text_arrives_as_well_as_it_can(ends: tuple[Control, Control]) -> None:
+    ours, theirs = ends
+    ours.send("failed", message=os.fsdecode(b"no such file: caf\xe9.mp4"))
+    order = theirs.receive()
+    assert order is not None and order.data == {"message": "no such file: caf?.mp4"}
+
+
 def test_messages_go_both_ways_and_stay_apart(ends: tuple[Control, Control]) -> None:
     ours, theirs = ends
     for number in range(5):

@@ -17,9 +17,9 @@ from ingest.onvif import Described, Login, Profile
 from publish.config import STREAM_ID
 from tests.onvif_device import Offer, OnvifDevice
 from vigil.cli import app
-from vigil.config import parse
 from vigil.discover import Camera, choose, entries, fragment, host, stream_id, to_json, with_login
 from vigil.document import ConfigError
+from vigil.load import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 LOGIN = Login("viewer", "p@ss/w:rd%1")

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from vigil.config import StreamConfig, VigilConfig, WorkersConfig
 from vigil.control import Order
 from vigil.fleet import MOST_ALONE, Fleet, Surroundings, Wanted
 from vigil.layout import DetectorPlace, Shard, detectors_of
-from vigil.orders import StreamOrder
+from vigil.orders import MediaOrder, StreamOrder
 
 PER_WORKER = 3
 
@@ -65,9 +66,11 @@ class World:
         self.states: dict[str, tuple[StreamState, dict[str, Any]]] = {}
         self.gone: list[str] = []
         (self.place,) = detectors_of(VigilConfig(streams={}))[None]
-        self.fleet = Fleet(WorkersConfig(streams_per_worker=PER_WORKER, standby=False), Surroundings(
-            site="test", nats=NatsConfig(), nats_url=lambda: "nats://x", metrics=MergedMetrics(), spawn=self.spawn,
-            task=self.task, told=self.hear, told_here=self.hear, gone=self.gone.append,
+        self.fleet = Fleet(WorkersConfig(streams_per_worker=PER_WORKER), Surroundings(
+            site="test", nats=NatsConfig(), nats_url=lambda: "nats://x", outbox=Path("outbox.db"),
+            media=MediaOrder(folder=Path("media"), least_free=0),
+            traced=0.0, metrics=MergedMetrics(), spawn=self.spawn, task=self.task, told=self.hear, told_here=self.hear,
+            gone=self.gone.append, promised=lambda: None, interrupted=self.interrupted,
         ))  # fmt: skip
         self.wanted = {name: self.camera(name) for name in names}
 
@@ -77,6 +80,9 @@ class World:
 
     def task(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self.tasks.append(asyncio.create_task(work, name=name))
+
+    async def interrupted(self, worker: Child) -> None:
+        await asyncio.sleep(0)
 
     def hear(self, stream: str, state: StreamState, details: dict[str, Any]) -> None:
         self.states[stream] = state, details
@@ -88,8 +94,7 @@ class World:
 
     async def start(self) -> None:
         self.fleet.plan(self.wanted)
-        for shard, child in zip(list(self.fleet.shards), await self.fleet.start(), strict=True):
-            self.fleet.occupy(shard, child)
+        await self.fleet.start()
 
     def want(self, **changes: Wanted | None) -> None:
         self.wanted = {name: one for name, one in {**self.wanted, **changes}.items() if one is not None}
@@ -246,7 +251,7 @@ def test_a_stream_that_hangs_moves_away_and_its_neighbours_stay() -> None:
         assert shard.activity is not None and number is not None
         shard.activity.enter(number, time.monotonic_ns() - 10**9, 0.5)
         world.fleet.look_after()
-        assert process.told[-1] == ("remove", {"number": number, "patience_s": 0.0})
+        assert process.told[-1] == ("remove", {"number": number, "patience_s": 0.0, "paused": False})
         world.removes(process, free=False)
         await world.settles(lambda: world.process("b") is not None)
         assert world.layout() == ["ac", "b"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
@@ -16,13 +15,6 @@ from vigil import logging
 SECRET = "hunter2-Zq"
 URL = f"rtsp://gate:{SECRET}@10.0.0.12/1?token={SECRET}"
 REDACTED = "rtsp://gate:***@10.0.0.12/1?token=***"
-
-
-@pytest.fixture(autouse=True)
-def structlog_afterwards_as_before() -> Iterator[None]:
-    before = structlog.get_config()
-    yield
-    structlog.configure(**before)
 
 
 def logged(style: Literal["console", "json"], *args: Any, **fields: Any) -> str:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from itertools import repeat
 from queue import Queue
 from threading import Event
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import av
 import pytest
@@ -18,12 +18,16 @@ from inference.model import ModelInfo
 from ingest.activity import Activity, Calls
 from ingest.clock import NS
 from ingest.errors import Reason, SourceError
+from ingest.frame import Frame
 from ingest.ledger import FrameLedger
 from ingest.reconnect import StreamState
 from ingest.ring import FreeSlots
 from ingest.sources import open_source
 from ingest.sources.packets import PacketCounts
+from publish.preview.annotate import Rules
+from publish.preview.views import Surroundings, Views
 from publish.publisher import Publisher
+from publish.schema import FrameResult
 from tests.e2e.real import wait_for
 from tests.ingest.clips import pictures
 from tracking.config import TrackerConfig
@@ -124,6 +128,29 @@ def test_an_unexpected_failure_ends_the_connection_and_not_the_stream(monkeypatc
     assert watcher.changes[1].detail == "ValueError: a plane of -7 bytes"
 
 
+def test_while_there_is_no_detector_viewers_go_on_seeing_the_camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def open_fake(config: object, gpu: int | None = None, calls: object = None) -> Iterator[Fake]:
+        yield Fake(lambda: paced(pictures(3), 0.0))
+
+    class Seen(Views):
+        seqs: ClassVar[list[int]] = []
+
+        def told(self, frame: Frame, result: FrameResult | None) -> None:
+            assert result is None
+            self.seqs.append(frame.seq)
+
+    monkeypatch.setattr(reader, "open_source", open_fake)
+    views, watcher = Seen("gate", Rules(), False, cast(Surroundings, None)), Watcher()
+    watching = StreamReader(order(), 0, FrameLedger(), FreeSlots(range(2)), services(), views=views)
+    watching.run(watcher, watcher.stop)
+    assert not views.seqs
+    views.wants_pictures = True
+    watcher = Watcher()
+    watching.run(watcher, watcher.stop)
+    assert views.seqs == [0, 1, 2]
+
+
 def test_a_picture_that_stays_the_same_is_stalled_and_then_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     def frozen() -> Iterator[av.VideoFrame]:
         still = next(pictures(1)).reformat(format="yuv420p").to_ndarray()
@@ -166,7 +193,7 @@ def test_a_camera_that_delivers_one_frame_and_dies_each_time_is_left_alone_ever_
 def test_packets_that_became_no_frame_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def breaking(source: Fake) -> Iterator[av.VideoFrame]:
         for number, picture in enumerate(paced(pictures(6))):
-            source.packets.broken, source.packets.skipped = number, 10 * number
+            source.packets.broken, source.packets.skipped, source.packets.late = number, 10 * number, 2 * number
             yield picture
         raise SourceError(Reason.LOST, "gone")
 
@@ -180,9 +207,9 @@ def test_packets_that_became_no_frame_are_counted_once(monkeypatch: pytest.Monke
     StreamReader(order(), 0, FrameLedger(), FreeSlots(range(2)), shared).run(watcher, watcher.stop)
     counted = {
         outcome: shared.metrics.registry.get_sample_value("vigil_packets_total", {"stream": "gate", "outcome": outcome})
-        for outcome in ("broken", "skipped")
+        for outcome in ("broken", "skipped", "late")
     }
-    assert counted == {"broken": 10, "skipped": 100}
+    assert counted == {"broken": 10, "skipped": 100, "late": 20}
 
 
 class Camera:
@@ -248,6 +275,13 @@ def test_a_stall_is_told_while_the_reader_waits_and_ends_with_the_next_new_frame
     wait_for("the reader has ended", lambda: not stream.reading)
     stream.watch(time.monotonic_ns() + 100 * NS)
     assert told[-1].state == "stopped"
+
+
+def test_a_stream_that_waits_for_its_detector_is_not_called_unconnected() -> None:
+    shared = services()
+    stream = Stream(order(connect_timeout=1), 0, range(2), shared)
+    stream.watch(time.monotonic_ns() + 60 * NS)
+    assert cast(Silent, shared.publisher).told == []
 
 
 def test_the_calls_of_a_source_are_told_to_the_activity(monkeypatch: pytest.MonkeyPatch) -> None:

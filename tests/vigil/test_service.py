@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -53,3 +55,10 @@ def test_a_worker_that_lost_its_link_gets_another_while_the_detector_lives(
     service._fleet.hear(worker, Order("unlinked"))  # type: ignore[arg-type]
     assert worker.sent == told
     assert detector.sent == (["worker"] if detector_lives else [])
+
+
+def test_the_supervisor_starts_without_what_only_its_children_need() -> None:
+    heavy = "{'numba', 'av', 'cv2', 'scipy', 'torch', 'openvino', 'boto3'}"
+    code = f"import sys, vigil.service; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

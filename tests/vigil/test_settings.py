@@ -116,6 +116,16 @@ def test_what_is_shown_has_no_credentials(settings: Settings) -> None:
     }  # fmt: skip
 
 
+def test_what_is_shown_of_a_stream_can_be_sent_back(settings: Settings) -> None:
+    changes = Changes(Served(settings.config()), settings)
+    line = {"from": [0.5, 0.1], "to": [0.5, 0.9]}
+    asyncio.run(changes.change("gate", {"lines": {"exit": line}}, True))
+    shown = changes.stream("gate")["settings"]["lines"]
+    assert shown == {"exit": line}
+    asyncio.run(changes.change("gate", {"lines": {"exit": None, "door": shown["exit"]}}, True))
+    assert changes.stream("gate")["settings"]["lines"] == {"door": line}
+
+
 def test_a_refused_change_changes_nothing(settings: Settings) -> None:
     served = Served(settings.config())
     changes = Changes(served, settings)
@@ -124,6 +134,15 @@ def test_a_refused_change_changes_nothing(settings: Settings) -> None:
     assert (caught.value.code, caught.value.problems[0].path) == ("config.invalid", "streams.gate.fps")
     assert served.config.streams["gate"].fps == 10
     assert not changes_file(settings.file).exists()
+
+
+def test_a_change_that_cannot_be_kept_is_none(settings: Settings) -> None:
+    served = Served(settings.config())
+    changes_file(settings.file).mkdir()  # where the file would be
+    with pytest.raises(RefusedError) as caught:
+        asyncio.run(Changes(served, settings).change("gate", {"fps": 2}, True))
+    assert caught.value.code == "config.unwritable" and changes_file(settings.file).name in str(caught.value)
+    assert served.config.streams["gate"].fps == 10
 
 
 def test_variables_are_not_filled_in_from_outside(settings: Settings) -> None:
@@ -138,3 +157,42 @@ def test_without_a_config_file_nothing_can_be_changed(settings: Settings) -> Non
     with pytest.raises(RefusedError) as caught:
         asyncio.run(Changes(Served(settings.config()), None).remove("gate", True))
     assert caught.value.code == "streams.fixed"
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_paused_stream_follows_the_config_in_all_else(settings: Settings, keep: bool) -> None:
+    paused = settings.with_pause("gate", True, keep)
+    assert (paused.config().streams["gate"].paused, paused.config().streams["gate"].fps) == (True, 10)
+    assert paused.overridden() == []
+    paused.save()
+    assert "s3cr3t" not in (changes_file(settings.file).read_text() if keep else "")
+    settings.file.write_text(CONFIG.replace("fps: 10", "fps: 5"))
+    edited = paused.reread()
+    assert (edited.config().streams["gate"].paused, edited.config().streams["gate"].fps) == (True, 5)
+    assert Settings.read(settings.file).config().streams["gate"].paused is keep
+    on = edited.with_pause("gate", False, keep)
+    assert (on.kept, on.passing) == ({}, {})
+    settings.file.write_text(CONFIG.replace("  gate:", "  door:"))
+    assert list(paused.reread().config().streams) == ["door", "yard"], "a pause of nothing is nothing"
+
+
+def test_a_pause_and_a_change_of_a_stream_do_not_undo_each_other(settings: Settings) -> None:
+    changed = settings.with_stream("gate", {"url": "rtsp://cam/3", "fps": 2}, True).with_pause("gate", True, True)
+    assert changed.kept == {"gate": {"url": "rtsp://cam/3", "fps": 2, "paused": True}}
+    for_now = changed.with_pause("gate", False, False)
+    assert (for_now.config().streams["gate"].paused, for_now.config().streams["gate"].fps) == (False, 2)
+    assert for_now.kept == changed.kept
+    assert for_now.with_pause("gate", False, True).kept == {"gate": {"url": "rtsp://cam/3", "fps": 2}}
+    passing = settings.with_stream("gate", {"url": "rtsp://cam/3"}, False).with_pause("gate", True, True)
+    assert passing.config().streams["gate"].paused
+    assert Settings(passing.file, passing.text, passing.kept).config().streams["gate"].paused
+    later = settings.with_pause("gate", True, True)
+    merged = later.with_stream("gate", patched(later.written("gate"), {"fps": 3}), True).config().streams["gate"]
+    assert (merged.paused, merged.fps) == (True, 3)
+
+
+def test_what_the_config_itself_pauses_can_be_taken_up(settings: Settings) -> None:
+    settings.file.write_text(CONFIG.replace('{url: "rtsp://cam/2"}', '{url: "rtsp://cam/2", paused: true}'))
+    on = Settings.read(settings.file).with_pause("yard", False, True)
+    assert not on.config().streams["yard"].paused
+    assert on.with_pause("yard", True, True).kept == {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ingest.frame import Clock
+from ingest.clock import Clock
 from tracking.events import EndReason, EventType
 
 Box = tuple[float, float, float, float]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from inference.detections import Detections
 from ingest.compiled import compiled
+from ingest.frame import Frame
 from tracking.association import assign, iou
 from tracking.config import TrackerConfig
 from tracking.motion import HEIGHT, VELOCITY, Boxes, Rows, States, boxes_of, correct, predict, start
@@ -45,15 +46,32 @@ class ByteTracker:
         # Row n of each of these is one track.
         self._states = np.zeros((0, 5, 4))
         self._table: Table = np.zeros((0, 4), np.int64)
+        self._shown = Tracks.empty()
 
-    def update(self, detections: Detections, pts_ns: int) -> Tracks:
-        elapsed = -1.0 if self._now is None else (pts_ns - self._now) / self._interval_ns
-        self._now = pts_ns
+    def update(self, detections: Detections, frame: Frame) -> Tracks:
+        elapsed = self._elapsed(frame)
+        self._now = frame.pts_ns
         self._states, self._table, self._last_id, ids, boxes, rows = _update(
-            self._states, self._table, self._last_id, detections.boxes, detections.scores, elapsed, pts_ns,
+            self._states, self._table, self._last_id, detections.boxes, detections.scores, elapsed, frame.pts_ns,
             self._lost_after_ns, self._limits,
         )  # fmt: skip
-        return Tracks(ids, boxes, detections.scores[rows], detections.class_ids[rows], rows)
+        self._shown = Tracks(ids, boxes, detections.scores[rows], detections.class_ids[rows], rows)
+        return self._shown
+
+    def coast(self, frame: Frame) -> Tracks:
+        states = self._states[self._table[:, STATE] == TRACKED]
+        predict(states, np.arange(len(states)), max(0.0, self._elapsed(frame)))
+        return self._shown.moved_to(boxes_of(states).astype(np.float32))
+
+    def hold(self, frame: Frame) -> Tracks:
+        if self._now is not None:
+            self._table[:, [BEGAN, SEEN]] += frame.pts_ns - self._now
+        self._now = frame.pts_ns
+        return self._shown.moved_to(self._shown.boxes)
+
+    def _elapsed(self, frame: Frame) -> float:
+        """Nominal frame intervals since the last frame; negative: this is the first one."""
+        return -1.0 if self._now is None else (frame.pts_ns - self._now) / self._interval_ns
 
 
 @compiled

@@ -14,6 +14,7 @@ import pytest
 from aiortc.codecs.vpx import Vp8Encoder
 
 from ingest.activity import Activity
+from ingest.live import LivePacket, LivePackets
 from ingest.webrtc.encoded import DECODE_WITHIN_S, MAX_WAITING, DecoderWatch, EncodedQueue, starts_afresh
 
 
@@ -25,6 +26,7 @@ class Codec:
 @dataclass(frozen=True)
 class Encoded:
     data: bytes
+    timestamp: int = 0
 
 
 STREAM = 2
@@ -139,3 +141,47 @@ def test_key_frames_of_a_real_h264_encoder_are_known() -> None:
 @pytest.mark.parametrize("data", [b"", b"\x00", b"\x00\x00\x00\x01", b"\xff" * 9])
 def test_rubbish_is_no_key_frame_unless_it_says_so(codec: str, data: bytes) -> None:
     assert starts_afresh(codec, data) == (codec == "VP8" and bool(data) and not data[0] & 1)
+
+
+class Browser:
+    """Watches a stream's packets."""
+
+    def __init__(self) -> None:
+        self.packets: list[LivePacket] = []
+
+    def packet(self, packet: LivePacket, backlog: bool) -> None:
+        self.packets.append(packet)
+
+    def unplayable(self, why: str) -> None:
+        raise AssertionError(why)
+
+
+def test_who_watches_gets_a_publishers_pictures_as_they_were_sent_even_if_the_decoder_is_behind(
+    wanted: threading.Event, activity: Activity
+) -> None:
+    live, browser = LivePackets(), Browser()
+    queue = EncodedQueue(wanted, DecoderWatch(activity, STREAM), live)
+    live.begins(4)
+    live.watch(browser)
+    queue.put((VP8, DELTA))
+    assert wanted.is_set() and not browser.packets
+    queue.put((VP8, Encoded(KEY.data, 90)))
+    for number in range(2 * MAX_WAITING):  # nothing takes them
+        queue.put((VP8, Encoded(DELTA.data, 180 + 90 * number)))
+    assert [one.pts for one in browser.packets] == [90 + 90 * number for number in range(2 * MAX_WAITING + 1)]
+    assert [one.is_key for one in browser.packets] == [True, *[False] * 2 * MAX_WAITING]
+    assert {(one.session, one.codec, one.time_base) for one in browser.packets} == {(4, "vp8", Fraction(1, 90_000))}
+
+
+def test_a_publisher_that_is_taken_over_is_not_seen_any_more_and_ends_nothing(activity: Activity) -> None:
+    live, browser = LivePackets(), Browser()
+    before, after = (EncodedQueue(threading.Event(), DecoderWatch(activity, STREAM), live) for _ in range(2))
+    live.watch(browser)
+    before.put((VP8, Encoded(KEY.data, 1)))
+    after.put((VP8, Encoded(KEY.data, 2)))
+    before.put((VP8, Encoded(DELTA.data, 3)))
+    before.put(None)
+    after.put((VP8, Encoded(DELTA.data, 4)))
+    assert [one.pts for one in browser.packets] == [1, 2, 4]
+    after.put(None)
+    assert not live.connected

@@ -1,0 +1,1 @@
+"""What others may rely on, as documents: JSON Schemas and AsyncAPI, made from the messages' models."""

@@ -1,0 +1,1 @@
+"""Attention: which frames a detector is asked about."""
