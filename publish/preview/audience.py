@@ -294,23 +294,31 @@ class Audience:
                 viewer.capacity.learn(await viewer.outlet.report(), elapsed_s)
                 self._account(viewer)
         for view in list(self._views.values()):
-            self._adapt(view, elapsed_s)
+            self._adapt(view, now)
             self._linger(view, now)
 
-    def _adapt(self, view: View, elapsed_s: float) -> None:
+    def _adapt(self, view: View, now: float) -> None:
         mine = [viewer for viewer in self._viewers.values() if viewer.view is view and viewer.follower is not None]
-        capacities = [viewer.capacity for viewer in mine]
-        if view.overlay == "burned":
-            agreed = shared(capacities, self._config.bitrate_min, self._config.bitrate_max)
-            self._bitrates[view] = agreed.bits
-            if abs(agreed.bits - self._told[view]) > WORTH_TELLING * self._told[view]:
-                self._watch(view)
-            least = agreed.least
-        else:  # the camera's own: nothing can be done about it
-            least = min(self._config.bitrate_min, view.take_bytes_in() * 8 / elapsed_s)
+        least = self._share(view, mine) if view.overlay == "burned" else None
         for viewer in mine:
-            assert viewer.follower is not None, "as chosen above"
-            view.limit(viewer.follower, keys_only=viewer.capacity.bits < least)
+            follower, capacity = viewer.follower, viewer.capacity
+            assert follower is not None, "as chosen above"
+            if least is None:
+                keys_only = viewer.trial.look(capacity.loses, now)
+            else:
+                keys_only = capacity.bits < least and (capacity.loses or follower.keys_only)
+            if keys_only != follower.keys_only:
+                what = "key frames only" if keys_only else "all pictures again"
+                log.info(f"viewer is sent {what}", stream=view.stream, overlay=view.overlay)
+            view.limit(follower, keys_only)
+
+    def _share(self, view: View, viewers: Collection[Viewer]) -> float:
+        """Has the worker encode as is best for all, and returns what a viewer must take, in bits a second."""
+        agreed = shared((viewer.capacity for viewer in viewers), self._config.bitrate_min, self._config.bitrate_max)
+        self._bitrates[view] = agreed.bits
+        if abs(agreed.bits - self._told[view]) > WORTH_TELLING * self._told[view]:
+            self._watch(view)
+        return agreed.least
 
     def _linger(self, view: View, now: float) -> None:
         if self._held[view] or any(viewer.view is view for viewer in self._viewers.values()):

@@ -72,7 +72,6 @@ class View:
         self.first_key: bytes | None = None  # of the present group: says what decodes it
         self.unable: Unable | None = None
         self.known = asyncio.Event()  # whether it can be shown, and how
-        self._bytes_in = 0
         self._timeline = Timeline()
         self._early: OrderedDict[tuple[int, int], Seen] = OrderedDict()  # of pictures that are being drawn
         self._want_key = want_key
@@ -89,7 +88,6 @@ class View:
         self.unable = None
         rtp = self._timeline.place(video.session, video.pts, video.time_base_s, video.arrival_ns)
         unit = Unit(video, rtp)
-        self._bytes_in += unit.size
         if video.session != self._session or (self.codec not in (None, video.codec)):
             self._session = video.session
             self._clear()
@@ -174,11 +172,6 @@ class View:
         if follower.keys_only and not keys_only and follower.next:
             follower.next = None  # it has missed what the next pictures build on
         follower.keys_only = keys_only
-
-    def take_bytes_in(self) -> int:
-        """Of pictures, since this was last asked."""
-        count, self._bytes_in = self._bytes_in, 0
-        return count
 
     def _begin(self, follower: Follower) -> None:
         """Puts it at the kept group's beginning, if that leads somewhere, else asks for one."""

@@ -1,8 +1,15 @@
-"""How many bits a second viewers' networks take, and what that means for the one encode that they share.
+"""How many bits a second viewers' networks take, and what that means for what they are sent.
 
-The rule: whoever takes at least a quarter of what the median viewer does, and `bitrate_min`, is catered for, so the
-worst of these sets the bitrate. Who takes less is sent key frames only. So one bad network costs the others at most
-three quarters, and never their pictures; and nobody is shut out while networks are alike, however bad.
+Of an encode that viewers share: whoever takes at least a quarter of what the median viewer does, and `bitrate_min`, is
+catered for, so the worst of these sets the bitrate. Who takes less is sent key frames only. So one bad network costs
+the others at most three quarters, and never their pictures; and nobody is shut out while networks are alike, however
+bad.
+
+A camera's own bitrate is the camera's. Who loses too much of it is sent key frames only, and all of it now and then, to
+see whether the network has become better.
+
+Only losses cost a viewer its pictures: players' estimates are wrong by far on a busy machine and for pictures that need
+little.
 """
 
 from __future__ import annotations
@@ -17,6 +24,12 @@ from publish.preview.outlet import Heard
 FULL, FREE = 0.1, 0.02
 GROWTH = 1.08
 SENSIBLE = 0.25
+# Losses of so many reports in a row are no hiccup.
+LOSSY_REPORTS = 3
+# For so long there are key frames only before all of the camera's video is tried again: twice as long each time…
+AGAIN_S, AGAIN_LATEST_S = 5.0, 60.0
+# … unless it went well for this long.
+GOOD_S = 30.0
 # Encoders are told of a new bitrate when it differs by so much: each change costs a little quality.
 WORTH_TELLING = 0.15
 
@@ -31,8 +44,11 @@ class Capacity:
 
     bits: float
     most: float
+    _lossy: int = 0  # reports in a row
 
     def learn(self, heard: Heard, elapsed_s: float) -> None:
+        if heard.lost is not None:
+            self._lossy = self._lossy + 1 if heard.lost > FULL else 0
         sent = heard.sent_bytes * 8 / elapsed_s
         if heard.lost is not None and heard.lost > FULL:
             self.bits = min(self.bits, sent or self.bits) * (1 - heard.lost / 2)
@@ -40,6 +56,33 @@ class Capacity:
             self.bits = min(self.bits, heard.estimate)
         elif heard.lost is None or heard.lost < FREE:
             self.bits = min(self.most, self.bits * GROWTH)
+
+    @property
+    def loses(self) -> bool:
+        """Whether much was lost for some time, up to the last report."""
+        return self._lossy >= LOSSY_REPORTS
+
+
+@dataclass(slots=True)
+class Trial:
+    """Whether one viewer's network takes a camera's own video; times are monotonic seconds."""
+
+    keys_only: bool = False
+    _since: float = 0.0
+    _pause_s: float = AGAIN_S
+
+    def look(self, loses: bool, now: float) -> bool:
+        """Whether there are key frames only from now on; `loses` as `Capacity` says."""
+        passed_s = now - self._since
+        if self.keys_only:
+            if passed_s >= self._pause_s:
+                self.keys_only, self._since = False, now
+                self._pause_s = min(2 * self._pause_s, AGAIN_LATEST_S)
+        elif loses:
+            if passed_s > GOOD_S:
+                self._pause_s = AGAIN_S
+            self.keys_only, self._since = True, now
+        return self.keys_only
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from publish.preview.fanout import Follower, View
 from publish.preview.offer import RECEIVES, MalformedOfferError, Offer, UnacceptableOfferError, chosen, fragment
 from publish.preview.outlet import Outlet
 from publish.preview.payloads import profile_level_id
-from publish.preview.rate import Capacity
+from publish.preview.rate import Capacity, Trial
 from publish.preview.tracks import LABEL
 
 log = structlog.get_logger()
@@ -50,6 +50,7 @@ class Viewer:
     def __init__(self, view: View, capacity: Capacity, webrtc: WebRtcConfig, on_over: Callable[[str], None]) -> None:
         self.view = view
         self.capacity = capacity
+        self.trial = Trial()
         self.codec = view.codec or "h264"
         self.follower: Follower | None = None
         self._webrtc = webrtc

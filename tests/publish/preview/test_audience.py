@@ -17,7 +17,8 @@ from pylibsrtp import Session
 from ingest.errors import VigilError
 from publish.preview import outlet as outlet_module
 from publish.preview import viewer as viewer_module
-from publish.preview.outlet import Outlet
+from publish.preview.outlet import Heard, Outlet
+from publish.preview.rate import LOSSY_REPORTS, Trial
 from publish.preview.wire import Unable, Watch
 from tests.publish.preview.stage import ANY, LEVELS, Player, Worker, hall, until
 
@@ -213,6 +214,40 @@ def test_a_packet_that_was_lost_is_sent_again(monkeypatch: pytest.MonkeyPatch) -
             await there.audience.look()
             assert there.metric("vigil_preview_packets_resent_total", stream="gate") >= 3
             assert viewer.outlet is not None
+            await player.close()
+
+    asyncio.run(play())
+
+
+def test_a_player_that_underrates_its_network_gets_all_pictures_and_one_that_loses_them_key_frames(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def play() -> None:
+        async with hall(key_every=5) as there:
+            there.worker.play()
+            player = Player()
+            await there.admit(player)
+            await until("pictures", lambda: len(player.frames) > 3)
+
+            async def steps_after(*heard: Heard) -> set[int]:
+                """Between the pictures that are seen when the player has said this, a second apart."""
+                for one in heard:
+
+                    async def report(outlet: Outlet, said: Heard = one) -> Heard:
+                        return said
+
+                    monkeypatch.setattr(Outlet, "report", report)
+                    await there.audience.look()
+                first = len(player.frames) + 2  # these may have been on their way
+                await until("pictures", lambda: len(player.frames) > first + 5)
+                numbers = [number for number, _ in player.frames[first:]]
+                return {(after - before) % LEVELS for before, after in pairwise(numbers)}
+
+            assert await steps_after(*[Heard(lost=0.0, estimate=1_000, sent_bytes=9_000)] * 5) == {1}
+            assert await steps_after(*[Heard(lost=0.4, sent_bytes=9_000)] * LOSSY_REPORTS) == {5}
+            (viewer,) = there.audience._viewers.values()
+            viewer.trial = Trial(keys_only=True)  # long ago
+            assert await steps_after(Heard(lost=0.0, sent_bytes=900)) == {1}
             await player.close()
 
     asyncio.run(play())

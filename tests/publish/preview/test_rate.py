@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from publish.preview.outlet import Heard
-from publish.preview.rate import Capacity, shared
+from publish.preview.rate import AGAIN_LATEST_S, AGAIN_S, GOOD_S, LOSSY_REPORTS, Capacity, Trial, shared
 
 LOW, HIGH = 300_000, 2_500_000
 
@@ -55,3 +55,40 @@ def test_who_is_alone_or_among_equals_is_served_however_bad_it_is() -> None:
     agreed = shared(capacities(100_000, 120_000), LOW, HIGH)
     assert (agreed.bits, agreed.least) == (LOW, 0.0)
     assert shared([], LOW, HIGH).bits == HIGH
+
+
+def test_losses_count_once_several_reports_in_a_row_tell_of_them() -> None:
+    one = Capacity(HIGH, HIGH)
+    for lost in (0.5, 0.5, None, 0.05, *[0.5] * (LOSSY_REPORTS - 1)):
+        one.learn(Heard(lost=lost, sent_bytes=1000), 1.0)
+        assert not one.loses
+    one.learn(Heard(sent_bytes=1000), 1.0)
+    assert not one.loses, "nothing was reported"
+    one.learn(Heard(lost=0.5, sent_bytes=1000), 1.0)
+    assert one.loses
+    one.learn(Heard(lost=0.0, sent_bytes=1000), 1.0)
+    assert not one.loses
+
+
+def pauses(trial: Trial, at: float, times: int) -> tuple[list[float], float]:
+    """How long each time it was sent key frames only, if it loses whatever it is sent, and when that ended."""
+    found = []
+    for _ in range(times):
+        assert trial.look(True, at)
+        began = at
+        while trial.look(False, at):
+            at += 0.25
+        found.append(at - began)
+    return found, at
+
+
+def test_a_cameras_video_is_tried_again_ever_more_rarely() -> None:
+    found, _ = pauses(Trial(), 1000.0, 6)
+    assert found == [AGAIN_S, 2 * AGAIN_S, 4 * AGAIN_S, 8 * AGAIN_S, AGAIN_LATEST_S, AGAIN_LATEST_S]
+
+
+def test_what_went_well_for_long_is_tried_again_soon() -> None:
+    trial = Trial()
+    _, at = pauses(trial, 1000.0, 3)
+    found, _ = pauses(trial, at + GOOD_S + 1, 1)
+    assert found == [AGAIN_S]
