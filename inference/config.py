@@ -53,7 +53,7 @@ class DetectorConfig(BaseModel):
         None, min_length=1, description="Several devices instead: a detector on each, and the streams spread over them."
     )
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field(
-        "auto", description="`auto`: the fastest the device computes natively (bf16 or fp16 where it can, else fp32). "
+        "auto", description="`auto`: the fastest of the first three on this device, tried once where that is unclear. "
         "`int8` wants a quantised file, or `calibration`.",
     )  # fmt: skip
     calibration: Path | None = Field(

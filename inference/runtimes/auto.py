@@ -16,6 +16,7 @@ import numpy as np
 import structlog
 
 from inference.cost import saturate
+from inference.devices import cpu_flags
 from inference.errors import ModelError
 from inference.letterbox import Letterbox
 from inference.model import cache_dir, weights_hash
@@ -147,7 +148,9 @@ def _device_name(device: str) -> str:
     if device.startswith("cuda"):
         files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
         return " ".join(_line(file, "Model") for file in files)
-    return f"{_line(Path('/proc/cpuinfo'), 'model name')} x {len(os.sched_getaffinity(0))}"
+    # Virtual machines hide instructions, and often the model's name.
+    cpu = _line(Path("/proc/cpuinfo"), "model name"), sorted(cpu_flags()), len(os.sched_getaffinity(0))
+    return json.dumps(cpu)
 
 
 def _line(file: Path, name: str) -> str:

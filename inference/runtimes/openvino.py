@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,9 @@ from inference.errors import ModelError
 from inference.heads import Outputs
 from inference.input import InputSpec
 from inference.model import ModelInfo, cache_dir, describe, weights_hash
-from inference.runtimes import probe_size
+from inference.runtimes import auto, probe_size
 from inference.runtimes.openvino_features import add_map, head_inputs
+from inference.runtimes.openvino_floats import fastest, in_question
 from inference.runtimes.openvino_int8 import is_quantised, quantised
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
@@ -52,13 +54,16 @@ class OpenVinoRuntime:
             "PERFORMANCE_HINT": "THROUGHPUT",
             "INFERENCE_NUM_THREADS": len(os.sched_getaffinity(0)),
         }
-        if config.precision in PRECISIONS:  # what is left of an int8 model in floats is computed as `auto` would
-            self._hints["INFERENCE_PRECISION_HINT"] = PRECISIONS[config.precision]
         self._gives_map = False
         self._compiled: dict[tuple[int, int], ov.CompiledModel] = {}
         self._requests = threading.local()
-        # Compile one shape now: a model that cannot run must fail the start, not the first frame.
         size = probe_size(described.input)
+        if config.precision in PRECISIONS:
+            self._hints |= _computed_in(config.precision)
+        elif not is_int8 and in_question(self._core):  # what is left of an int8 model in floats hardly matters
+            kept = cache_dir() / f"floats-{path.stem}-{auto.key(path, config)}.json"
+            self._hints |= _computed_in(self._fastest(size, kept))
+        # Compile one shape now: a model that cannot run must fail the start, not the first frame.
         probe = self._compiled[size] = self._compile(*size)
         self.parallel = int(probe.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self.info = ModelInfo(
@@ -99,7 +104,7 @@ class OpenVinoRuntime:
         request.wait()
         return outputs
 
-    def _compile(self, height: int, width: int) -> ov.CompiledModel:
+    def _compile(self, height: int, width: int, hints: Mapping[str, str] = MappingProxyType({})) -> ov.CompiledModel:
         try:
             model = self._core.read_model(self._model_path)
             model.reshape([1, 3, height, width])
@@ -119,11 +124,27 @@ class OpenVinoRuntime:
                 pixels.mean(list(spec.mean))
             if spec.std != (1.0, 1.0, 1.0):
                 pixels.scale(list(spec.std))
-            return self._core.compile_model(steps.build(), "CPU", self._hints)
+            return self._core.compile_model(steps.build(), "CPU", self._hints | hints)
         except RuntimeError as error:
             raise ModelError(
                 f"OpenVINO cannot use {self._model_path.name} at {width}x{height}: {_first_line(error)}"
             ) from None
+
+    def _fastest(self, size: tuple[int, int], kept: Path) -> str:
+        """Of fp32 and bf16 the one that this CPU computes faster."""
+
+        def trial(precision: str) -> Callable[[], object]:
+            request: ov.InferRequest | None = None
+
+            def run() -> None:
+                nonlocal request
+                if request is None:
+                    request = self._compile(*size, _computed_in(precision)).create_infer_request()
+                request.infer([np.zeros((1, *size, 3), np.uint8)])
+
+            return run
+
+        return fastest({precision: trial(precision) for precision in ("bf16", "fp32")}, kept)
 
     def _request(self, height: int, width: int) -> tuple[ov.InferRequest, Outputs]:
         """This thread's own request for this size, and its outputs' own memory."""
@@ -132,6 +153,11 @@ class OpenVinoRuntime:
             request = self._compiled[height, width].create_infer_request()
             requests[height, width] = request, [tensor.data for tensor in request.output_tensors]
         return requests[height, width]
+
+
+def _computed_in(precision: str) -> dict[str, str]:
+    """The hint by which OpenVINO computes floats so."""
+    return {"INFERENCE_PRECISION_HINT": PRECISIONS[precision]}
 
 
 def _precision(compiled: ov.CompiledModel) -> str:

@@ -351,6 +351,12 @@ def test_a_cpu_without_fast_instructions_is_told() -> None:
     assert compute.judge_cpu(frozenset({"avx2"})).state is State.OK
 
 
+def test_what_would_be_faster_on_this_cpu_is_told() -> None:
+    without = {"avx2", "avx512f", "avx512_vnni", "avx512_bf16"}
+    assert "int8" in compute.judge_cpu(frozenset(without)).seen
+    assert "int8" not in compute.judge_cpu(frozenset(without | {"amx_bf16"})).seen
+
+
 def test_a_file_that_is_no_model_is_told(tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"not a model")
     found = only(asyncio.run(compute.models(installation(detector={"model": str(tmp_path / "broken.onnx")}))))

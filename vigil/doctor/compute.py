@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from inference.config import DetectorConfig
-from inference.devices import BF16_CPU, FAST_CPU, cpu_flags
+from inference.devices import BF16_CPU, FAST_CPU, INT8_CPU, cpu_flags
 from inference.errors import ModelError
 from inference.model import at_hand
 from inference.runtimes.triton_model import is_triton
@@ -34,8 +34,10 @@ def judge_cpu(flags: frozenset[str]) -> Finding:
     if not flags.intersection(FAST_CPU):
         seen = "the CPU shows no AVX2: inference is several times slower than it could be"
         return warn("cpu", seen, "give a virtual machine the host's CPU model (`host-passthrough`), or use a GPU")
-    found = [name for name in (*FAST_CPU, "avx512f", *BF16_CPU) if name in flags]
-    return ok("cpu", f"{', '.join(found)}{'' if flags.intersection(BF16_CPU) else '; no bf16'}")
+    found = ", ".join(name for name in (*FAST_CPU, "avx512f", *INT8_CPU, *BF16_CPU) if name in flags)
+    if "amx_bf16" not in flags and flags.intersection(INT8_CPU):
+        return ok("cpu", f"{found}; no AMX: `detector.precision: int8` is about twice as fast (docs/runtimes.md)")
+    return ok("cpu", f"{found}{'' if flags.intersection(BF16_CPU) else '; no bf16'}")
 
 
 async def devices(installation: Installation) -> list[Finding]:
