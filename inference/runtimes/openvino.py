@@ -124,7 +124,7 @@ class OpenVinoRuntime:
                 pixels.mean(list(spec.mean))
             if spec.std != (1.0, 1.0, 1.0):
                 pixels.scale(list(spec.std))
-            return self._core.compile_model(steps.build(), "CPU", self._hints | hints)
+            return self._core.compile_model(steps.build(), "CPU", {**self._hints, **hints})
         except RuntimeError as error:
             raise ModelError(
                 f"OpenVINO cannot use {self._model_path.name} at {width}x{height}: {_first_line(error)}"
