@@ -247,11 +247,15 @@ class Stream:
     # -- what the detector answers
 
     def answered(self, answer: Answer) -> None:
-        """Takes an answer: its slot is free again, and frames leave in capture order."""
+        """Takes an answer: frames leave in capture order, and its slot is free again.
+
+        In this order, as a reader that waits for a slot would want the interpreter at once.
+        """
         settled = self.ledger.settle(answer.seq, FATES[answer.outcome], answer)
-        if settled is not None and not self._appearance.keeps(answer):
-            self._slots.give_back(answer.slot)
+        keeps_slot = settled is None or self._appearance.keeps(answer)
         self.drain()
+        if not keeps_slot:
+            self._slots.give_back(answer.slot)
 
     def detector_lost(self) -> None:
         """The detector is gone with every frame it had; its slots are ours again."""
