@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import av
@@ -21,10 +21,10 @@ from inference.letterbox import Letterbox
 from inference.runtimes import Picture, Runtime, load_runtime
 from ingest.shrink import Shrinker
 
-DECODE_S = 3.0
-INFER_S = 4.0
-WARM_S = 2.0
-TURNS_S = 5.0
+DECODE_S = 2.0
+INFER_S = 2.5
+WARM_S = 1.0
+TURNS_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,12 @@ class Limit:
     @property
     def turns_fps(self) -> float:
         return cores() / self.turns_s
+
+
+def between(before: Limit, after: Limit) -> Limit:
+    """The mean of both, for what was measured in between: a shared machine's speed changes within a minute."""
+    pairs = zip(astuple(before), astuple(after), strict=True)
+    return Limit(*((one + other) / 2 for one, other in pairs))
 
 
 def measure(clips: list[Path], config: DetectorConfig, streams: int) -> Limit:
