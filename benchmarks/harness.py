@@ -11,10 +11,11 @@ import tempfile
 import time
 import urllib.request
 from collections import Counter, defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import yaml
@@ -23,6 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmarks.clips import OUT
 
 START_S = 120.0
+NEWS_WITHIN_S, NEWS_POLL_S = 1.5, 0.05
 ROOT = Path(__file__).parents[1]
 
 
@@ -52,6 +54,14 @@ class Reading:
         for outcomes in self.frames.values():
             total.update(outcomes)
         return total
+
+
+class _Told(NamedTuple):
+    """What `/metrics` says; as in `Reading`."""
+
+    frames: dict[str, dict[str, int]]
+    stages: dict[str, tuple[float, int]]
+    totals: dict[str, float]
 
 
 class Service:
@@ -108,7 +118,7 @@ class Service:
         """Until every stream had so many frames analysed: sources are open, models compiled, buffers touched."""
         ends = time.monotonic() + timeout_s
         while True:
-            frames = self.read().frames
+            frames = self._told().frames
             if len(frames) == len(self._config["streams"]) and all(
                 outcomes["analysed"] >= per_stream for outcomes in frames.values()
             ):
@@ -118,6 +128,22 @@ class Service:
             time.sleep(0.25)
 
     def read(self) -> Reading:
+        """The accounts at a moment when frames have just been told of: workers do that once a second."""
+        told, ends = self._told(), time.monotonic() + NEWS_WITHIN_S
+        known = told.frames
+        while told.frames == known and time.monotonic() < ends:
+            time.sleep(NEWS_POLL_S)
+            told = self._told()
+        at, cpu_s, memory = time.monotonic(), defaultdict[str, float](float), 0
+        assert self._process is not None
+        for process in [psutil.Process(self._process.pid), *psutil.Process(self._process.pid).children(True)]:
+            with suppress(psutil.NoSuchProcess):  # some are short-lived
+                times = process.cpu_times()
+                cpu_s[_role(process)] += times.user + times.system
+                memory += process.memory_full_info().pss
+        return Reading(at, dict(cpu_s), memory, told.frames, told.stages, told.totals)
+
+    def _told(self) -> _Told:
         frames: dict[str, dict[str, int]] = defaultdict(dict)
         sums: dict[str, float] = {}
         counts: dict[str, int] = {}
@@ -132,15 +158,7 @@ class Service:
                     sums[sample.labels["stage"]] = sample.value
                 elif sample.name == "vigil_stage_seconds_count":
                     counts[sample.labels["stage"]] = int(sample.value)
-        assert self._process is not None
-        cpu_s: dict[str, float] = defaultdict(float)
-        memory = 0
-        for process in [psutil.Process(self._process.pid), *psutil.Process(self._process.pid).children(True)]:
-            times = process.cpu_times()
-            cpu_s[_role(process)] += times.user + times.system
-            memory += process.memory_full_info().pss
-        stages = {name: (sums[name], counts[name]) for name in sums}
-        return Reading(time.monotonic(), dict(cpu_s), memory, dict(frames), stages, dict(totals))
+        return _Told(dict(frames), {name: (sums[name], counts[name]) for name in sums}, dict(totals))
 
 
 def _role(process: psutil.Process) -> str:

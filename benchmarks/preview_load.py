@@ -80,7 +80,7 @@ def measure(seconds: float) -> dict[str, Any]:
 def _span(service: Service, seconds: float) -> _Span:
     before, idle, began = service.read(), _idle_s(), time.time()
     time.sleep(seconds)
-    idle, ended, after = _idle_s() - idle, time.time(), service.read()
+    after, idle, ended = service.read(), _idle_s() - idle, time.time()
     passed = after.at - before.at
     done = after.outcomes() - before.outcomes()
 

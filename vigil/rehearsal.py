@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -35,7 +36,11 @@ PROBE_FRAMES = 60
 LETTERBOX_RUNS = 30
 INFER_S = 2.0
 SAMPLE_S = 3
-SETTLE_S = 3.0
+POLL_S = 0.05
+# Models are made ready for the cameras' sizes with their first frames, which is not what it costs from then on.
+BEGUN_WITHIN_S = 30.0
+SETTLE_S = 2.0
+TOLD_WITHIN_S = 2.0
 REHEARSE_S = 8.0
 
 
@@ -99,7 +104,7 @@ def measure(config: VigilConfig, tell: Callable[[str], None]) -> Measured:
             infer_s, runtime.info.device, device_s if on_gpu else 0.0,
         ))  # fmt: skip
     runtimes.clear()
-    tell(f"running all of it for {SETTLE_S + REHEARSE_S:.0f} s")
+    tell(f"running all of it for {SETTLE_S + REHEARSE_S:.0f} s, once it has begun")
     only = config.model_copy(update={"streams": {name: config.streams[name] for name in samples}})
     return Measured(streams, asyncio.run(_rest_s(only, streams)), silent)
 
@@ -174,20 +179,32 @@ async def _rest_s(config: VigilConfig, streams: list[StreamCosts]) -> float:
             await asyncio.wait([serving, started], return_when=asyncio.FIRST_COMPLETED)
             if serving.done():
                 await serving
+            with suppress(TimeoutError):  # a stream whose share is that small has none that matters
+                async with asyncio.timeout(BEGUN_WITHIN_S):
+                    while not all(_frames(service)[f"{name} analysed"] for name in service.streams):
+                        await asyncio.sleep(POLL_S)
             await asyncio.sleep(SETTLE_S)
-            before, used_before = _frames(service), _cpu_s(service)
+            before, used_before = await _told(service)
             await asyncio.sleep(REHEARSE_S)
-            frames = {name: count - before[name] for name, count in _frames(service).items()}
-            used = _cpu_s(service) - used_before
+            after, used_after = await _told(service)
         finally:
             started.cancel()
             stop.set()
             await asyncio.gather(serving, return_exceptions=True)
+    frames, used = {name: count - before[name] for name, count in after.items()}, used_after - used_before
     for stream in streams:
         used -= frames[f"{stream.name} decoded"] * stream.decode_s
         used -= frames[f"{stream.name} analysed"] * (stream.letterbox_s + stream.infer_s)
     analysed = sum(frames[f"{stream.name} analysed"] for stream in streams)
     return max(0.0, used / analysed) if analysed else 0.0
+
+
+async def _told(service: Service) -> tuple[dict[str, float], float]:
+    """Frames, and CPU seconds, when workers tell: that is once a second, so at any other time frames are too few."""
+    before, ends = _frames(service), time.monotonic() + TOLD_WITHIN_S
+    while (frames := _frames(service)) == before and time.monotonic() < ends:
+        await asyncio.sleep(POLL_S)
+    return frames, _cpu_s(service)
 
 
 def _frames(service: Service) -> dict[str, float]:
