@@ -20,6 +20,7 @@ from inference.errors import ModelError
 from inference.heads import Outputs
 from inference.input import InputSpec
 from inference.model import ModelInfo, cache_dir, describe, weights_hash
+from inference.openvino_cache import alone, use_cache
 from inference.runtimes import auto, probe_size
 from inference.runtimes.openvino_features import add_map, head_inputs
 from inference.runtimes.openvino_floats import fastest, in_question
@@ -37,7 +38,7 @@ class OpenVinoRuntime:
         if config.device not in ("auto", "cpu"):
             raise ModelError(f"detector.device: the openvino runtime computes on 'cpu', not {config.device!r}")
         self._core = ov.Core()
-        self._core.set_property({"CACHE_DIR": str(cache_dir() / "openvino")})
+        use_cache(self._core)
         digest = weights_hash(path)
         self._model_path = path if path.suffix == ".onnx" else _converted(path, digest)
         try:
@@ -124,7 +125,8 @@ class OpenVinoRuntime:
                 pixels.mean(list(spec.mean))
             if spec.std != (1.0, 1.0, 1.0):
                 pixels.scale(list(spec.std))
-            return self._core.compile_model(steps.build(), "CPU", {**self._hints, **hints})
+            with alone(self._model_path):
+                return self._core.compile_model(steps.build(), "CPU", {**self._hints, **hints})
         except RuntimeError as error:
             raise ModelError(
                 f"OpenVINO cannot use {self._model_path.name} at {width}x{height}: {_first_line(error)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from inference.config import DetectorConfig
 from inference.errors import ModelError
 from inference.heads import load_head
 from inference.model import STARTER
+from inference.openvino_cache import alone
 from inference.runtimes import Runtime, load_runtime
+from inference.runtimes.openvino import OpenVinoRuntime
 from inference.sidecar import sidecar_path
 
 SIZE = (160, 224)
@@ -114,6 +117,18 @@ def outputs_of(path: Path, runtime: str, picture: NDArray[np.uint8]) -> list[NDA
     loaded.prepare(*picture.shape[:2])
     assert loaded.info.runtime == runtime
     return [output[0].copy() for output in loaded.infer([picture])]
+
+
+def test_a_model_is_compiled_by_one_process_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    runtime = OpenVinoRuntime(STARTER, DetectorConfig.model_validate({"precision": "fp32", "image_size": 320}))
+    waits = threading.Thread(target=runtime.prepare, args=(64, 64))
+    with alone(STARTER):
+        waits.start()
+        waits.join(0.5)
+        assert waits.is_alive()
+    waits.join(10)
+    assert not waits.is_alive()
 
 
 def test_onnx_files_are_read_alike_by_both_of_their_runtimes(photo: NDArray[np.uint8]) -> None:

@@ -10,7 +10,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino.preprocess import ColorFormat, PrePostProcessor
 
-from inference.model import cache_dir
+from inference.openvino_cache import alone, use_cache
 from tracking.reid.model import MEAN, STD, Crops
 from tracking.reid.onnx_file import ReidError, ReidShape
 
@@ -23,7 +23,7 @@ class OpenVinoReid:
     def __init__(self, path: Path, shape: ReidShape) -> None:
         self.shape = shape
         core = ov.Core()
-        core.set_property({"CACHE_DIR": str(cache_dir() / "openvino")})
+        use_cache(core)
         try:
             model = core.read_model(path)
             model.reshape([1, 3, shape.height, shape.width])
@@ -35,7 +35,8 @@ class OpenVinoReid:
             pixels = steps.input().preprocess().convert_element_type(ov.Type.f32).convert_color(ColorFormat.RGB)
             pixels.scale(255.0).mean(list(MEAN)).scale(list(STD))
             hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_NUM_THREADS": len(os.sched_getaffinity(0))}
-            self._requests = ov.AsyncInferQueue(core.compile_model(steps.build(), "CPU", hints))
+            with alone(path):
+                self._requests = ov.AsyncInferQueue(core.compile_model(steps.build(), "CPU", hints))
         except RuntimeError as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise ReidError(f"OpenVINO cannot use {path}: {lines[-1] if lines else 'no reason given'}") from None
