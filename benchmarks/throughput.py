@@ -31,7 +31,8 @@ def measure(streams: int, seconds: float) -> dict[str, Any]:
     if streams == 1:
         clips = [clip("crowd")]
     detector = {"model": str(data_folder() / "weights" / "yolov8n.pt")}
-    limit_before = limit.measure(clips, DetectorConfig.model_validate(detector), streams)
+    settings = DetectorConfig.model_validate(detector)
+    limit_before = limit.measure(clips, settings, streams)
     config = {
         "detector": detector,
         "workers": {"streams_per_worker": 64},
@@ -45,7 +46,7 @@ def measure(streams: int, seconds: float) -> dict[str, Any]:
         before = service.read()
         time.sleep(seconds)
         after = service.read()
-    bound = limit.between(limit_before, limit.measure(clips, DetectorConfig.model_validate(detector), streams))
+    bound = limit.between(limit_before, limit.measure(clips, settings, streams))
     frames = after.outcomes()["analysed"] - before.outcomes()["analysed"]
     cpu = {role: (after.cpu_s[role] - before.cpu_s.get(role, 0.0)) / frames * 1e3 for role in after.cpu_s}
     stages = {

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import structlog
 
+from inference.choice import keep_choice, kept_choice
 from inference.cost import saturate
 from inference.devices import cpu_flags
 from inference.errors import ModelError
@@ -95,7 +96,7 @@ def _fastest(names: Sequence[str], path: Path, config: DetectorConfig) -> Runtim
     from inference.runtimes import load_named
 
     kept = cache_dir() / f"auto-{path.stem}-{key(path, config)}.json"
-    chosen = _kept_choice(kept)
+    chosen = kept_choice(kept, "runtime")
     if chosen is not None and chosen in names:
         try:
             return load_named(chosen, path, config)
@@ -116,20 +117,12 @@ def _fastest(names: Sequence[str], path: Path, config: DetectorConfig) -> Runtim
             best, chosen = runtime, name
     if best is None:
         raise failures[-1]
+    assert chosen is not None, "named with the best"
     if not failures:  # what failed may be mended before the next start
-        part = kept.with_suffix(f".part{os.getpid()}")
-        part.write_text(json.dumps({"runtime": chosen, "fps": rates}))
-        part.replace(kept)
+        keep_choice(kept, "runtime", chosen, rates)
     log.info("runtime chosen", runtime=chosen, device=config.device,
              fps={name: round(rate, 1) for name, rate in rates.items()})  # fmt: skip
     return best
-
-
-def _kept_choice(file: Path) -> str | None:
-    try:
-        return str(json.loads(file.read_text())["runtime"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def key(path: Path, config: DetectorConfig) -> str:

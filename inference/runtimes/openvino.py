@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -135,18 +136,14 @@ class OpenVinoRuntime:
     def _fastest(self, size: tuple[int, int], kept: Path) -> str:
         """Of fp32 and bf16 the one that this CPU computes faster."""
 
-        def trial(precision: str) -> Callable[[], object]:
-            request: ov.InferRequest | None = None
+        @cache
+        def request(precision: str) -> ov.InferRequest:
+            return self._compile(*size, _computed_in(precision)).create_infer_request()
 
-            def run() -> None:
-                nonlocal request
-                if request is None:
-                    request = self._compile(*size, _computed_in(precision)).create_infer_request()
-                request.infer([np.zeros((1, *size, 3), np.uint8)])
+        def run(precision: str) -> None:
+            request(precision).infer([np.zeros((1, *size, 3), np.uint8)])
 
-            return run
-
-        return fastest({precision: trial(precision) for precision in ("bf16", "fp32")}, kept)
+        return fastest({precision: partial(run, precision) for precision in ("bf16", "fp32")}, kept)
 
     def _request(self, height: int, width: int) -> tuple[ov.InferRequest, Outputs]:
         """This thread's own request for this size, and its outputs' own memory."""

@@ -6,8 +6,6 @@ alone it is 1.5 times as slow (docs/runtimes.md).
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +13,7 @@ from pathlib import Path
 import openvino as ov
 import structlog
 
+from inference.choice import keep_choice, kept_choice
 from inference.devices import cpu_flags
 
 log = structlog.get_logger()
@@ -31,12 +30,9 @@ def in_question(core: ov.Core) -> bool:
 
 def fastest(trials: Mapping[str, Callable[[], object]], kept: Path) -> str:
     """The name of the trial that takes the least time; `kept` is where that is written, and read at the next start."""
-    try:
-        chosen = json.loads(kept.read_text())["floats"]
-        if chosen in trials:
-            return str(chosen)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    chosen = kept_choice(kept, "floats")
+    if chosen is not None and chosen in trials:
+        return chosen
     for run in trials.values():  # it touches memory that nobody has touched
         run()
     seconds: dict[str, list[float]] = {name: [] for name in trials}
@@ -50,9 +46,7 @@ def fastest(trials: Mapping[str, Callable[[], object]], kept: Path) -> str:
             break
     quickest = {name: min(runs) for name, runs in seconds.items()}
     chosen = min(quickest, key=quickest.__getitem__)
-    part = kept.with_suffix(f".part{os.getpid()}")
-    part.write_text(json.dumps({"floats": chosen, "seconds": quickest}))
-    part.replace(kept)
+    keep_choice(kept, "floats", chosen, quickest)
     log.info("number format chosen", precision=chosen,
              ms={name: round(one * 1e3, 1) for name, one in quickest.items()})  # fmt: skip
     return chosen
