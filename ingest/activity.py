@@ -81,7 +81,8 @@ class Activity:
 
     def overdue(self, now_ns: int) -> list[int]:
         """The numbers of the streams whose call should have returned."""
-        return [int(number) for number in np.flatnonzero((self._due_ns > 0) & (self._due_ns < now_ns))]
+        due_ns = self._due_ns.copy()  # read twice, a call that returns in between would look as if due at `IDLE`
+        return [int(number) for number in np.flatnonzero((due_ns != IDLE) & (due_ns < now_ns))]
 
     def of_thread(self, thread: int) -> int | None:
         """The number of the stream that the thread reads."""

@@ -1,4 +1,6 @@
 import os
+import signal
+import time
 
 from ingest.activity import NEVER, Activity
 
@@ -36,3 +38,20 @@ def test_another_mapping_sees_how_fresh_a_stream_is_and_a_new_one_begins_anew() 
     assert theirs.fresh(1) == (5 * SECOND, 4 * SECOND), "a worker's end makes nothing fresher, nor older"
     theirs.begin(1)
     assert theirs.fresh(1) == (NEVER, NEVER)
+
+
+def test_a_call_that_returns_while_somebody_looks_is_not_overdue() -> None:
+    activity = Activity.create(1)
+    reader = os.fork()
+    if not reader:
+        while True:
+            activity.enter(0, time.monotonic_ns(), 60)
+            activity.leave(0)
+    try:
+        ends = time.monotonic() + 0.5
+        while time.monotonic() < ends:
+            assert activity.overdue(time.monotonic_ns()) == []
+    finally:
+        os.kill(reader, signal.SIGKILL)
+        os.waitpid(reader, 0)
+        activity.close()
