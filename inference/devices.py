@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
+CPUINFO = Path("/proc/cpuinfo")
 # What OpenVINO's fast kernels are written for; without them it computes several times slower.
 FAST_CPU = ("avx2", "asimd")
 # What computes bf16, the fast way first: twice as fast as fp32 or better (docs/runtimes.md).
@@ -12,13 +15,23 @@ BF16_CPU = ("amx_bf16", "bf16", "avx512_bf16")
 INT8_CPU = ("avx512_vnni", "avx_vnni")
 
 
-def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+def value_in(file: Path, name: str) -> str:
+    """The value of the first `name: value` line of one of the kernel's files; empty where there is none."""
+    try:
+        lines = file.read_text().splitlines()
+    except OSError:
+        return ""
+    return next((value.strip() for key, _, value in (line.partition(":") for line in lines) if key.strip() == name), "")
+
+
+def cpu_flags(cpuinfo: Path = CPUINFO) -> frozenset[str]:
     """What the kernel says that every core can do."""
-    for line in cpuinfo.read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            return frozenset(value.split())
-    return frozenset()
+    return frozenset((value_in(cpuinfo, "flags") or value_in(cpuinfo, "Features")).split())
+
+
+def this_cpu() -> str:
+    """What this CPU's speed depends on: virtual machines hide instructions, and often the model's name."""
+    return json.dumps([value_in(CPUINFO, "model name"), sorted(cpu_flags()), len(os.sched_getaffinity(0))])
 
 
 def openvino_devices() -> dict[str, str]:

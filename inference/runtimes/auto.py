@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -17,7 +16,7 @@ import structlog
 
 from inference.choice import keep_choice, kept_choice
 from inference.cost import saturate
-from inference.devices import cpu_flags
+from inference.devices import this_cpu, value_in
 from inference.errors import ModelError
 from inference.letterbox import Letterbox
 from inference.model import cache_dir, weights_hash
@@ -138,21 +137,9 @@ def key(path: Path, config: DetectorConfig) -> str:
 
 
 def _device_name(device: str) -> str:
-    if device.startswith("cuda"):
-        files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
-        return " ".join(_line(file, "Model") for file in files)
-    # Virtual machines hide instructions, and often the model's name.
-    cpu = _line(Path("/proc/cpuinfo"), "model name"), sorted(cpu_flags()), len(os.sched_getaffinity(0))
-    return json.dumps(cpu)
-
-
-def _line(file: Path, name: str) -> str:
-    """The value of the first `name: value` line."""
-    try:
-        lines = file.read_text().splitlines()
-    except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
+    if not device.startswith("cuda"):
+        return this_cpu()
+    return " ".join(value_in(file, "Model") for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")))
 
 
 def _version(package: str) -> str | None:

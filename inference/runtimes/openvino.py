@@ -6,7 +6,7 @@ import os
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,12 +22,10 @@ from inference.heads import Outputs
 from inference.input import InputSpec
 from inference.model import ModelInfo, cache_dir, describe, weights_hash
 from inference.openvino_cache import alone, use_cache
-from inference.runtimes import auto, probe_size
+from inference.openvino_floats import PRECISIONS, computed_in, fastest_floats
+from inference.runtimes import probe_size
 from inference.runtimes.openvino_features import add_map, head_inputs
-from inference.runtimes.openvino_floats import fastest, in_question
 from inference.runtimes.openvino_int8 import is_quantised, quantised
-
-PRECISIONS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
 
 class OpenVinoRuntime:
@@ -61,10 +59,9 @@ class OpenVinoRuntime:
         self._requests = threading.local()
         size = probe_size(described.input)
         if config.precision in PRECISIONS:
-            self._hints |= _computed_in(config.precision)
-        elif not is_int8 and in_question(self._core):  # what is left of an int8 model in floats hardly matters
-            kept = cache_dir() / f"floats-{path.stem}-{auto.key(path, config)}.json"
-            self._hints |= _computed_in(self._fastest(size, kept))
+            self._hints |= computed_in(config.precision)
+        elif not is_int8:  # what is left of an int8 model in floats hardly matters
+            self._hints |= fastest_floats(self._core, path, partial(self._compile, *size), (1, *size, 3))
         # Compile one shape now: a model that cannot run must fail the start, not the first frame.
         probe = self._compiled[size] = self._compile(*size)
         self.parallel = int(probe.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
@@ -133,18 +130,6 @@ class OpenVinoRuntime:
                 f"OpenVINO cannot use {self._model_path.name} at {width}x{height}: {_first_line(error)}"
             ) from None
 
-    def _fastest(self, size: tuple[int, int], kept: Path) -> str:
-        """Of fp32 and bf16 the one that this CPU computes faster."""
-
-        @cache
-        def request(precision: str) -> ov.InferRequest:
-            return self._compile(*size, _computed_in(precision)).create_infer_request()
-
-        def run(precision: str) -> None:
-            request(precision).infer([np.zeros((1, *size, 3), np.uint8)])
-
-        return fastest({precision: partial(run, precision) for precision in ("bf16", "fp32")}, kept)
-
     def _request(self, height: int, width: int) -> tuple[ov.InferRequest, Outputs]:
         """This thread's own request for this size, and its outputs' own memory."""
         requests: dict[Any, tuple[ov.InferRequest, Outputs]] = self._requests.__dict__
@@ -152,11 +137,6 @@ class OpenVinoRuntime:
             request = self._compiled[height, width].create_infer_request()
             requests[height, width] = request, [tensor.data for tensor in request.output_tensors]
         return requests[height, width]
-
-
-def _computed_in(precision: str) -> dict[str, str]:
-    """The hint by which OpenVINO computes floats so."""
-    return {"INFERENCE_PRECISION_HINT": PRECISIONS[precision]}
 
 
 def _precision(compiled: ov.CompiledModel) -> str:

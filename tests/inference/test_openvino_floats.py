@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from inference import openvino_floats
 from inference.config import DetectorConfig
 from inference.model import STARTER
-from inference.runtimes import openvino, openvino_floats
+from inference.openvino_floats import LEAST_TURNS, MOST_TURNS, fastest
 from inference.runtimes.openvino import OpenVinoRuntime
-from inference.runtimes.openvino_floats import LEAST_TURNS, MOST_TURNS, fastest
 
 
 @pytest.fixture(autouse=True)
@@ -39,9 +39,9 @@ def test_the_faster_one_is_taken_and_not_looked_for_again(
     bf16: float, fp32: float, winner: str, tmp_path: Path
 ) -> None:
     ran: Counter[str] = Counter()
-    assert fastest(trials(ran, bf16=bf16, fp32=fp32), tmp_path / "kept.json") == winner
+    assert fastest(trials(ran, bf16=bf16, fp32=fp32), tmp_path / "kept.json", "m") == winner
     assert ran == {"bf16": MOST_TURNS + 1, "fp32": MOST_TURNS + 1}
-    assert fastest(trials(ran, bf16=fp32, fp32=bf16), tmp_path / "kept.json") == winner
+    assert fastest(trials(ran, bf16=fp32, fp32=bf16), tmp_path / "kept.json", "m") == winner
     assert ran["bf16"] == MOST_TURNS + 1
 
 
@@ -49,14 +49,14 @@ def test_the_faster_one_is_taken_and_not_looked_for_again(
 def test_a_spoilt_choice_is_made_again(content: str, tmp_path: Path) -> None:
     kept = tmp_path / "kept.json"
     kept.write_text(content)
-    assert fastest(trials(Counter(), bf16=0.02, fp32=0.001), kept) == "fp32"
+    assert fastest(trials(Counter(), bf16=0.02, fp32=0.001), kept, "m") == "fp32"
     assert "fp32" in kept.read_text()
 
 
 def test_large_models_are_tried_a_few_times_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openvino_floats, "ENOUGH_S", 0.01)
     ran: Counter[str] = Counter()
-    fastest(trials(ran, bf16=0.02, fp32=0.01), tmp_path / "kept.json")
+    fastest(trials(ran, bf16=0.02, fp32=0.01), tmp_path / "kept.json", "m")
     assert set(ran.values()) == {LEAST_TURNS + 1}
 
 
@@ -68,16 +68,16 @@ def loaded(precision: str = "auto") -> tuple[OpenVinoRuntime, list[dict[str, Any
 
 
 def test_a_model_is_computed_in_what_was_faster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openvino, "in_question", lambda core: True)
+    monkeypatch.setattr(openvino_floats, "in_question", lambda core: True)
     runtime, (line,) = loaded()
-    assert set(line["ms"]) == {"bf16", "fp32"}
+    assert (line["model"], set(line["ms"])) == (STARTER.name, {"bf16", "fp32"})
     assert runtime.info.precision == line["precision"] == min(line["ms"], key=line["ms"].get)
     again, lines = loaded()
     assert (again.info.precision, lines) == (runtime.info.precision, [])
 
 
 def test_what_is_asked_for_is_not_questioned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openvino, "in_question", lambda core: True)
+    monkeypatch.setattr(openvino_floats, "in_question", lambda core: True)
     runtime, lines = loaded("fp32")
     assert (runtime.info.precision, lines) == ("fp32", [])
 

@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from structlog.testing import capture_logs
 
+from inference import openvino_floats
 from ingest.clock import Clock
 from ingest.frame import Frame
 from ingest.privacy import PrivacyMasks
@@ -57,6 +59,18 @@ def test_both_runtimes_say_the_same(osnet: Path) -> None:
     assert ours.shape == theirs.shape == (5, 512)
     cosines = (ours * theirs).sum(axis=1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
     assert (cosines > 0.99).all()
+
+
+def test_it_is_computed_in_what_is_faster_here(osnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(openvino_floats, "in_question", lambda core: True)
+
+    def chosen() -> list[str]:
+        with capture_logs() as logs:
+            load_reid(osnet, "cpu")
+        return [line["model"] for line in logs if line["event"] == "number format chosen"]
+
+    assert [chosen(), chosen()] == [[osnet.name], []]
 
 
 def test_frames_of_several_streams_are_told_apart_again(osnet: Path) -> None:

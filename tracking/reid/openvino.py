@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from openvino.preprocess import ColorFormat, PrePostProcessor
 
 from inference.openvino_cache import alone, use_cache
+from inference.openvino_floats import fastest_floats
 from tracking.reid.model import MEAN, STD, Crops
 from tracking.reid.onnx_file import ReidError, ReidShape
 
@@ -35,8 +37,14 @@ class OpenVinoReid:
             pixels = steps.input().preprocess().convert_element_type(ov.Type.f32).convert_color(ColorFormat.RGB)
             pixels.scale(255.0).mean(list(MEAN)).scale(list(STD))
             hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_NUM_THREADS": len(os.sched_getaffinity(0))}
-            with alone(path):
-                self._requests = ov.AsyncInferQueue(core.compile_model(steps.build(), "CPU", hints))
+            preprocessed = steps.build()
+
+            def compiled(more: Mapping[str, str]) -> ov.CompiledModel:
+                with alone(path):
+                    return core.compile_model(preprocessed, "CPU", {**hints, **more})
+
+            floats = fastest_floats(core, path, compiled, (1, shape.height, shape.width, 3))
+            self._requests = ov.AsyncInferQueue(compiled(floats))
         except RuntimeError as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise ReidError(f"OpenVINO cannot use {path}: {lines[-1] if lines else 'no reason given'}") from None
