@@ -24,15 +24,16 @@ def nms(
         iou: a box that overlaps a better one of its class by more than this goes.
         limit: at most this many are kept.
     """
-    kept: NDArray[np.intp] = _greedy(boxes, scores, class_ids, np.float32(iou), limit)
+    order = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
+    kept: NDArray[np.intp] = _greedy(boxes, order, class_ids, np.float32(iou), limit)
     return kept
 
 
 @compiled
 def _greedy(
-    boxes: NDArray[np.float32], scores: NDArray[np.float32], class_ids: NDArray[np.int32], iou: np.float32, limit: int
+    boxes: NDArray[np.float32], order: NDArray[np.intp], class_ids: NDArray[np.int32], iou: np.float32, limit: int
 ) -> NDArray[np.intp]:
-    order = np.argsort(-scores, kind="mergesort")[:MAX_CANDIDATES]
+    """As `nms`; `order`: the boxes to look at, best first."""
     moved = np.empty((len(order), 5), np.float32)  # moved boxes, best first, and their areas
     for n, index in enumerate(order):
         for side in range(4):

@@ -27,11 +27,6 @@ def compiled_nogil(function: Function) -> Function:
     return numba.njit(cache=True, nogil=True)(function)  # type: ignore[no-any-return]
 
 
-def compiled_before() -> bool:
-    """Whether code of these sources has been compiled on this machine; if not, that takes half a minute, once."""
-    return any(Path(numba.config.CACHE_DIR).iterdir())
-
-
 def _cache_folder() -> Path:
     """One for each state of all the compiled sources.
 
@@ -55,3 +50,5 @@ def _cache_folder() -> Path:
 
 
 numba.config.CACHE_DIR = str(_cache_folder())
+# Whether code of these sources had been compiled on this machine before; if not, that takes half a minute, once.
+COMPILED_BEFORE = any(Path(numba.config.CACHE_DIR).iterdir())

@@ -101,7 +101,8 @@ def _take(image: Luma, width: int, hidden: Bits, boxes: Floats, grids: Floats, p
             continue
         x, y = int((left + right - columns * cell) / 2), int((top + bottom - rows * cell) / 2)
         if not hidden[y : y + rows * cell, x : x + columns * cell].any():
-            places[n] = x, y, rows, columns, cell
+            for k, value in enumerate((x, y, rows, columns, cell)):  # to a row at once takes Numba seconds to compile
+                places[n, k] = value
             _fill_means(image, x, y, cell, grids[n, :rows, :columns])
 
 

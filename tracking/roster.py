@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -262,13 +262,13 @@ def _observe(
             continue
         seen[n] = True
         if is_new:
-            track[FIRST : FIRST + 7] = moment
+            _copy(moment, track[FIRST:])
             forget(real[FIT:])
             real[PLACE] = np.nan
         else:
             unseen[n] = (now - track[LAST + PTS]) / NS
-        track[LAST : LAST + 7] = moment
-        real[BOX : BOX + 4] = box
+        _copy(moment, track[LAST:])
+        _copy(box, real[BOX:])
         x, y = (box[0] + box[2]) / 2 / width, box[3] / height
         px, py, known = _place(x, y, width / height, ground)
         cut = box[0] < 1 or box[1] < 1 or box[2] > width - 1 or box[3] > height - 1
@@ -314,11 +314,15 @@ def _keep_best(track: Ints, real: Floats, box: NDArray[np.float32], score: float
         quality /= 2
     if quality > real[QUALITY] or track[FRAMES] == 1:
         real[QUALITY], real[BEST_SCORE] = quality, score
-        # Numba takes seconds to compile an assignment to a slice.
-        for n in range(4):
-            real[BEST_BOX + n] = box[n]
-        for n in range(7):
-            track[BEST + n] = moment[n]
+        _copy(box, real[BEST_BOX:])
+        _copy(moment, track[BEST:])
+
+
+@compiled
+def _copy(values: NDArray[Any], into: NDArray[Any]) -> None:
+    """As an assignment to a slice, which Numba takes seconds to compile."""
+    for n in range(len(values)):
+        into[n] = values[n]
 
 
 @compiled

@@ -91,9 +91,7 @@ def load(config: DetectorConfig, registry: CollectorRegistry, tested: bool = Fal
     return Detector(runtime, head, metrics, config.batch, config.max_wait, typical)
 
 
-def warm_up() -> None:
-    """Loads what is compiled for the usual models, while nobody waits for it."""
-    yolo.warm_up()
+WARM_UPS = (yolo.warm_up,)
 
 
 def main(control: Control) -> None:

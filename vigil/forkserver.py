@@ -21,7 +21,8 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -36,7 +37,8 @@ from vigil.processes import CONTROL_FD, Process, ends, fresh_interpreter
 
 log = structlog.get_logger()
 
-# What can be forked, in the order in which it is wanted when a service starts: all have `warm_up` and `main`.
+# What can be forked, in the order in which it is wanted when a service starts. All have `main`, and some `WARM_UPS`: what
+# compiles, or loads compiled, all that nobody should wait for later.
 DETECTOR, WORKER, PROBE, PREVIEW = PREPARED = ("vigil.detector", "vigil.worker", "vigil.probe", "vigil.preview")
 # What is prepared only when nothing has been forked for a while: it must not make starting slower.
 LATER = (PROBE, PREVIEW)
@@ -44,7 +46,7 @@ QUIET_S = 5.0
 # A busy machine may import for long.
 FORK_S = 180.0
 BEAT_S = 1.0
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 def launch(prepared: Sequence[str] = PREPARED) -> Process:
@@ -112,12 +114,37 @@ def _serve(control: Control, prepared: Sequence[str]) -> None:
 
 def _prepare(module: str) -> None:
     gc.disable()  # what is imported stays: collecting while more and more of it comes takes a tenth of the time
-    loaded = import_module(module)
+    warm_ups: Sequence[Callable[[], object]] = getattr(import_module(module), "WARM_UPS", ())
     compiled = sys.modules.get("ingest.compiled")
-    if compiled is not None and not compiled.compiled_before():
-        log.info("compiling for this machine; this takes up to a minute, once")
-    loaded.warm_up()
+    if compiled is not None and not compiled.COMPILED_BEFORE and warm_ups:
+        log.info("compiling for this machine; this takes up to a minute, once", part=module)
+        with suppress(OSError):  # it cannot fork: it will take longer
+            _beside(warm_ups, len(os.sched_getaffinity(0)))
+    for warm_up in warm_ups:
+        warm_up()
     gc.enable()
+
+
+def _beside(works: Sequence[Callable[[], object]], most: int) -> None:
+    """Has each done in a process of its own, at most so many at once: what they compile is then on disk."""
+    running = 0
+    for work in works:
+        if running == most:
+            os.wait()
+            running -= 1
+        if os.fork() == 0:
+            _alone(work)
+        running += 1
+    for _ in range(running):
+        os.wait()
+
+
+def _alone(work: Callable[[], object]) -> NoReturn:
+    with suppress(BaseException):  # who wanted it does it again, and tells
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.close(CONTROL_FD)  # else nobody would hear that the fork server is gone
+        work()
+    os._exit(0)
 
 
 def _answer(control: Control, order: Order) -> None:

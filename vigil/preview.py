@@ -99,10 +99,6 @@ class PreviewProcess:
         self._control.send("metrics", families=snapshot(self._registry))
 
 
-def warm_up() -> None:
-    """All that is needed has been imported."""
-
-
 def main(control: Control) -> None:
     logging.configure(level="debug", style="json")
     uvloop.run(PreviewProcess(control).run())

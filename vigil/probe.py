@@ -78,10 +78,6 @@ def _try(control: Control, order: Order) -> None:
     control.send("answer", number=order.data["number"], **reply)
 
 
-def warm_up() -> None:
-    """All that it needs is the worker's as well."""
-
-
 def main(control: Control) -> None:
     logging.configure(level="debug", style="json")
     control.send("ready")

@@ -21,6 +21,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import structlog
@@ -324,15 +325,11 @@ async def _until(condition: Callable[[], bool], timeout_s: float | None) -> None
     await asyncio.sleep(0)
 
 
-def warm_up() -> None:
-    """Loads and compiles what is slow to, while nobody waits for it."""
-    shrink.warm_up()
-    privacy.warm_up()
-    motion.warm_up()
-    patches.warm_up()
-    masks.warm_up()
-    lifecycle.warm_up()
-    warm_tracker(TrackerConfig())
+# What takes the longest to compile comes first.
+WARM_UPS = (
+    partial(warm_tracker, TrackerConfig()), patches.warm_up, motion.warm_up, lifecycle.warm_up, shrink.warm_up,
+    masks.warm_up, privacy.warm_up,
+)  # fmt: skip
 
 
 def main(control: Control) -> None:

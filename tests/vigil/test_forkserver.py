@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ingest.compiled import _cache_folder
 from vigil import forkserver
 from vigil.child import Child
 from vigil.control import Control
@@ -18,9 +19,6 @@ from vigil.processes import Process
 
 CHILD = """
 import os
-
-def warm_up():
-    pass
 
 def is_open(fd):
     try:
@@ -33,6 +31,25 @@ def main(control):
     control.send("ready", session=os.getsid(0), open=[fd for fd in range(1024) if is_open(fd)])
     control.receive()
     os._exit(7)
+"""
+
+
+COMPILING = """
+import os
+from pathlib import Path
+import ingest.compiled
+
+SERVER = os.getpid()
+
+def work():
+    Path(__file__).with_name(f"done by {os.getpid()}").touch()
+
+def fragile_work():
+    if os.getpid() != SERVER:
+        os.abort()
+    work()
+
+WARM_UPS = (fragile_work, work)
 """
 
 
@@ -74,6 +91,27 @@ def test_what_is_forked_is_our_child_and_ends_as_any_other(child_module: str) ->
         assert child.exit_code == 7
 
     asyncio.run(play())
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_what_compiles_does_so_beside_the_fork_server_the_first_time(
+    before: bool, child_module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "compiling.py").write_text(COMPILING)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    if before:
+        (_cache_folder() / "compiled.nbi").touch()
+
+    async def play() -> int:
+        server = ForkServer(forkserver.launch(["compiling", child_module]))
+        child, _ = await started("worker-0", await server.fork("worker-0", child_module))
+        done = {int(file.name.split()[-1]) for file in tmp_path.glob("done by *")}
+        assert server.pid in done, "what was compiled elsewhere is loaded here"
+        child.kill()
+        await server.stop(5.0)
+        return len(done)
+
+    assert asyncio.run(play()) == (1 if before else 2)
 
 
 def test_a_fork_server_that_is_gone_cannot_be_asked(child_module: str) -> None:
