@@ -7,12 +7,19 @@ import os
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
+# An NVIDIA GPU's: the driver's, the driver's of Windows as WSL 2 shows it, Tegra's.
+GPU_FILES = ("dev/nvidia[0-9]*", "usr/lib/wsl/lib/libcuda.so.1", "dev/nvmap")
 # What OpenVINO's fast kernels are written for; without them it computes several times slower.
 FAST_CPU = ("avx2", "asimd")
 # What computes bf16, the fast way first: twice as fast as fp32 or better (docs/runtimes.md).
 BF16_CPU = ("amx_bf16", "bf16", "avx512_bf16")
 # Without AMX, int8 is twice as fast as floats with these.
 INT8_CPU = ("avx512_vnni", "avx_vnni")
+
+
+def nvidia_gpu(root: Path = Path("/")) -> bool:
+    """Whether there is an NVIDIA GPU, without the seconds that it takes to load what can use it."""
+    return any(found for pattern in GPU_FILES for found in root.glob(pattern))
 
 
 def value_in(file: Path, name: str) -> str:

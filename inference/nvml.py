@@ -13,6 +13,8 @@ from typing import Any
 
 import structlog
 
+from inference.devices import nvidia_gpu
+
 log = structlog.get_logger()
 
 # Reasons for low clocks that somebody can do something about; an idle GPU and clocks set by hand are none.
@@ -58,9 +60,9 @@ class Nvml:
         self._told: set[str] = set()
 
     @classmethod
-    def open(cls, devices: Path = Path("/dev")) -> Nvml | None:
+    def open(cls, root: Path = Path("/")) -> Nvml | None:
         """None where there is no NVIDIA GPU, or nothing to ask about it with, which is told."""
-        if not any(devices.glob("nvidia[0-9]*")):
+        if not nvidia_gpu(root):
             return None
         try:
             import pynvml  # NVIDIA's: needed where there is a GPU only

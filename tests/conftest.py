@@ -38,9 +38,10 @@ def data() -> Path:
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """On a GPU, FFmpeg starts CUDA before PyTorch does in some test, as in a worker."""
+    from inference.devices import nvidia_gpu
     from ingest.sources.nvdec import hold_gpu
 
-    if any(Path("/dev").glob("nvidia[0-9]*")):
+    if nvidia_gpu():
         hold_gpu(0)
 
 

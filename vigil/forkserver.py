@@ -37,8 +37,8 @@ from vigil.processes import CONTROL_FD, Process, ends, fresh_interpreter
 
 log = structlog.get_logger()
 
-# What can be forked, in the order in which it is wanted when a service starts. All have `main`, and some `WARM_UPS`: what
-# compiles, or loads compiled, all that nobody should wait for later.
+# What can be forked, in the order in which it is wanted when a service starts. All have `main`; some have `WARM_UPS`,
+# which compile, or load compiled, what nobody should wait for later.
 DETECTOR, WORKER, PROBE, PREVIEW = PREPARED = ("vigil.detector", "vigil.worker", "vigil.probe", "vigil.preview")
 # What is prepared only when nothing has been forked for a while: it must not make starting slower.
 LATER = (PROBE, PREVIEW)

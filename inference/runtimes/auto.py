@@ -16,7 +16,7 @@ import structlog
 
 from inference.choice import keep_choice, kept_choice
 from inference.cost import saturate
-from inference.devices import this_cpu, value_in
+from inference.devices import nvidia_gpu, this_cpu, value_in
 from inference.errors import ModelError
 from inference.letterbox import Letterbox
 from inference.model import cache_dir, weights_hash
@@ -70,8 +70,7 @@ def devices(wanted: str) -> list[str]:
     """Where to try, best first. With `auto`, a CPU serves when the GPU cannot."""
     if wanted != "auto":
         return [wanted]
-    # The driver's own device files: importing torch to ask takes seconds on a machine without a GPU.
-    return ["cuda", "cpu"] if any(Path("/dev").glob("nvidia[0-9]*")) else ["cpu"]
+    return ["cuda", "cpu"] if nvidia_gpu() else ["cpu"]
 
 
 def candidates(path: Path, device: str, precision: str) -> list[str]:

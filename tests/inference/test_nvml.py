@@ -48,12 +48,17 @@ ANSWERS: dict[str, Callable[..., Any]] = {
 }
 
 
+def have_gpu(root: Path) -> None:
+    (root / "dev").mkdir(exist_ok=True)
+    (root / "dev/nvidia0").touch()
+
+
 @pytest.fixture
 def nvml(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Nvml | None]:
     """Opens a library that answers as `ANSWERS`, but for what is given."""
 
     def opened(**answers: Callable[..., Any]) -> Nvml | None:
-        (tmp_path / "nvidia0").touch()
+        have_gpu(tmp_path)
         for name, answer in {**ANSWERS, **answers}.items():
             monkeypatch.setattr(pynvml, name, answer)  # a name that the module does not have is an error
         return Nvml.open(tmp_path)
@@ -111,7 +116,7 @@ def test_without_a_gpu_nothing_is_loaded_or_told(monkeypatch: pytest.MonkeyPatch
     with capture_logs() as logs:
         assert Nvml.open(tmp_path) is None
     assert not logs
-    (tmp_path / "nvidia0").touch()
+    have_gpu(tmp_path)
     with capture_logs() as logs:
         assert Nvml.open(tmp_path) is None
     assert "pip install" in logs[0]["event"]

@@ -10,6 +10,7 @@ import av
 import pytest
 from av.codec.hwaccel import HWAccel
 
+from inference.devices import nvidia_gpu
 from ingest.config import SourceConfig
 from ingest.errors import Reason, SourceError
 from ingest.scene import Scene, encode
@@ -18,8 +19,7 @@ from ingest.sources.container import NO_GPU_DECODING
 from ingest.sources.file import FileSource
 
 TINY = Scene("tiny", "bus.jpg", 10, 1, 128, 96, 0.8)
-has_gpu = any(Path("/dev").glob("nvidia[0-9]*"))
-without_gpu = pytest.mark.skipif(has_gpu, reason="there is a GPU")
+without_gpu = pytest.mark.skipif(nvidia_gpu(), reason="there is a GPU")
 
 
 @pytest.fixture(scope="module")

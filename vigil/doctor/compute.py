@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from inference.config import DetectorConfig
-from inference.devices import BF16_CPU, FAST_CPU, INT8_CPU, cpu_flags
+from inference.devices import BF16_CPU, FAST_CPU, INT8_CPU, cpu_flags, nvidia_gpu
 from inference.errors import ModelError
 from inference.model import at_hand
 from inference.runtimes.triton_model import is_triton
@@ -43,9 +43,9 @@ def judge_cpu(flags: frozenset[str]) -> Finding:
 async def devices(installation: Installation) -> list[Finding]:
     """OpenVINO's devices, GPUs, and hardware decoders."""
     config = installation.config
-    gpu = _is_there("dev/nvidia[0-9]*")
+    gpu = nvidia_gpu()
     wanted = {stream.decoder for stream in config.streams.values()}
-    there = {"nvdec": gpu, "vaapi": _is_there("dev/dri/renderD*")}
+    there = {"nvdec": gpu, "vaapi": _render_node()}
     decoders = [name for name, found in there.items() if found or name in wanted]
     try:
         told = await ask("devices", DEVICES_S, decoders=decoders, gpu=gpu)
@@ -58,8 +58,8 @@ async def devices(installation: Installation) -> list[Finding]:
     ]
 
 
-def _is_there(pattern: str) -> bool:
-    return any(Path("/").glob(pattern))
+def _render_node() -> bool:
+    return any(Path("/dev/dri").glob("renderD*"))
 
 
 def _openvino(found: dict[str, str]) -> Finding:

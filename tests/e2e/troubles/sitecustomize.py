@@ -102,7 +102,8 @@ def trouble_the_supervisor() -> None:
     from inference.nvml import Nvml
 
     pynvml.nvmlLib = Library()
-    (FOLDER / "nvidia0").touch()
+    (FOLDER / "dev").mkdir(exist_ok=True)
+    (FOLDER / "dev/nvidia0").touch()
     Nvml.open.__func__.__defaults__ = (FOLDER,)  # type: ignore[attr-defined]
     usage, bounded = vigil.metrics.shutil.disk_usage, publish.metrics._bounded
 
