@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,14 +42,6 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
     if nvidia_gpu():
         hold_gpu(0)
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Of several test processes one compiles a function; nothing is compiled while tests are collected."""
-    if hasattr(session.config, "workerinput") and "numba" in sys.modules:
-        from tests.compiling import compile_once_for_all
-
-        compile_once_for_all()
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -48,7 +48,7 @@ from vigil.orders import StreamOrder
 from vigil.reader import Departed, SessionStart
 from vigil.services import Services, WorkerMetrics
 from vigil.stream import Stream
-from vigil.worker import warm_up
+from vigil.worker import WARM_UPS
 
 SIZE, SLOTS, CONFIDENCE, WAIT_S = 320, 4, 0.25, 90.0
 Found_ = tuple[int, Detections]
@@ -57,7 +57,8 @@ Found_ = tuple[int, Detections]
 @pytest.fixture(scope="module")
 def detector() -> Detector:
     """The starter, which also gives features to those who want them; all that is compiled is."""
-    warm_up()
+    for warm_up in WARM_UPS:
+        warm_up()
     config = DetectorConfig(model="starter", runtime="openvino", device="cpu", image_size=SIZE, confidence=0.1)
     detector = load(config, CollectorRegistry(), tested=True, features=True)
     threads = [threading.Thread(target=run, daemon=True) for run in (detector.run_preparing, detector.run_inference)]
