@@ -316,6 +316,44 @@ def plan(
 
 
 @app.command()
+def bench(
+    model: Annotated[list[str] | None, typer.Option(help="Model file or name, one or several.")] = None,
+    image_size: Annotated[
+        list[int] | None,
+        typer.Option(min=64, max=2048, help="Longer side of its input, one or several; default: 320, 416 and 640."),
+    ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="A folder of what your cameras see: int8 is tried too."),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.2, max=60, help="How long each way is measured.")] = 2.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Which model, size and number format for this machine? Measures how fast each is, and how rightly it sees."""
+    from vigil import bench as benching
+    from vigil import bench_report
+    from vigil.plan_report import progress
+
+    logging.configure("warning", "console")
+    sizes = image_size or [320, 416, 640]
+    if unfit := [size for size in sizes if size % 32]:
+        raise typer.BadParameter(f"{unfit[0]} is not a multiple of 32", param_hint="--image-size")
+    measured, refused = [], []
+    looked_at = benching.photos(pictures)
+    with progress(as_json) as tell:
+        for name in model or ["auto"]:
+            chosen = benching.ways(name, quantises=pictures is not None)
+            for one in benching.bench(name, sizes, chosen, looked_at, pictures, seconds, tell):
+                if isinstance(one, benching.Measured):
+                    measured.append(one)
+                else:
+                    refused.append(one)
+    bench_report.show(measured, refused, as_json)
+    if not measured:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
 def replay(
     files: Annotated[list[Path], typer.Argument(exists=True, help="Video files, or folders of pictures.")],
     config: Annotated[

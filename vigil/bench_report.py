@@ -1,0 +1,56 @@
+"""How `vigil bench` tells what it measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+
+from vigil.bench import Measured, Refused
+
+
+def show(measured: Sequence[Measured], refused: Sequence[Refused], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"measured": [asdict(one) for one in measured], "refused": _by_reason(refused)}, indent=2))
+        return
+    console = Console()
+    for model in dict.fromkeys(one.model for one in measured):
+        console.print(f"[bold]{model}[/bold]", highlight=False)
+        console.print(_table([one for one in measured if one.model == model]))
+        console.print()
+    for why, ways in _by_reason(refused).items():
+        console.print(f"[yellow]left out[/yellow] {', '.join(ways)}: {why}", highlight=False)
+    console.print(
+        "fps: inference alone, on all cores; `vigil plan` says how many cameras fit. boxes: how many of what the first "
+        "way finds, drift: how far their scores are off.", highlight=False,
+    )  # fmt: skip
+
+
+def _table(measured: Sequence[Measured]) -> Table:
+    """Of one model; the fastest way at each size stands out."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("input", "computed by"):
+        table.add_column(title)
+    for title in ("fps", "p50 ms", "p99 ms", "boxes", "drift"):
+        table.add_column(title, justify="right")
+    for one in measured:
+        fastest = max(other.fps for other in measured if other.input == one.input)
+        table.add_row(
+            one.input, f"{one.runtime} {one.precision} on {one.device}", f"{one.fps:.1f}", f"{one.p50_ms:.1f}",
+            f"{one.p99_ms:.1f}", "" if one.found is None else f"{one.found:.0%}",
+            "" if one.score_drift is None else f"{one.score_drift:.3f}", style="bold" if one.fps == fastest else "",
+        )  # fmt: skip
+    return table
+
+
+def _by_reason(refused: Sequence[Refused]) -> dict[str, list[str]]:
+    """Each reason once, with what it is the reason for."""
+    reasons: dict[str, list[str]] = {}
+    for one in refused:
+        ways = reasons.setdefault(one.why, [])
+        if (way := f"{one.model} {one.way.runtime} {one.way.precision}") not in ways:
+            ways.append(way)
+    return reasons
