@@ -14,19 +14,21 @@ from vigil.bench import Measured, Refused
 
 def show(measured: Sequence[Measured], refused: Sequence[Refused], as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"measured": [asdict(one) for one in measured], "refused": _by_reason(refused)}, indent=2))
+        left_out = [{"model": model, "ways": ways, "why": why} for (model, why), ways in _by_reason(refused).items()]
+        print(json.dumps({"measured": [asdict(one) for one in measured], "refused": left_out}, indent=2))
         return
     console = Console()
     for model in dict.fromkeys(one.model for one in measured):
         console.print(f"[bold]{model}[/bold]", highlight=False)
         console.print(_table([one for one in measured if one.model == model]))
         console.print()
-    for why, ways in _by_reason(refused).items():
-        console.print(f"[yellow]left out[/yellow] {', '.join(ways)}: {why}", highlight=False)
-    console.print(
-        "fps: inference alone, on all cores; `vigil plan` says how many cameras fit. boxes: how many of what the first "
-        "way finds, drift: how far their scores are off.", highlight=False,
-    )  # fmt: skip
+    for (model, why), ways in _by_reason(refused).items():
+        console.print(f"[yellow]{model} cannot be computed by[/yellow] {', '.join(ways)}: {why}", highlight=False)
+    if measured:
+        console.print(
+            "fps: inference alone, on all cores; `vigil plan` says how many cameras fit. boxes: how many of what the "
+            "first way finds, drift: how far their scores are off.", highlight=False,
+        )  # fmt: skip
 
 
 def _table(measured: Sequence[Measured]) -> Table:
@@ -46,11 +48,11 @@ def _table(measured: Sequence[Measured]) -> Table:
     return table
 
 
-def _by_reason(refused: Sequence[Refused]) -> dict[str, list[str]]:
-    """Each reason once, with what it is the reason for."""
-    reasons: dict[str, list[str]] = {}
+def _by_reason(refused: Sequence[Refused]) -> dict[tuple[str, str], list[str]]:
+    """The ways of each model that were refused for the same reason, each once."""
+    reasons: dict[tuple[str, str], list[str]] = {}
     for one in refused:
-        ways = reasons.setdefault(one.why, [])
-        if (way := f"{one.model} {one.way.runtime} {one.way.precision}") not in ways:
+        ways = reasons.setdefault((one.model, one.why), [])
+        if (way := f"{one.way.runtime} {one.way.precision}") not in ways:
             ways.append(way)
     return reasons

@@ -92,10 +92,11 @@ def test_the_command_tells_of_all_and_fails_where_nothing_can_be_measured(monkey
     assert "320x192" in shown.stdout
     told = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert [one["precision"] for one in told["measured"]] == ["fp32"]
-    assert told["refused"] == {}
+    assert told["refused"] == []
     only(Way("cpu", "onnx", "bf16"))
     failed = CliRunner().invoke(app, [*arguments, "--json"])
     assert failed.exit_code == 1
-    assert list(json.loads(failed.stdout)["refused"].values()) == [["starter.onnx onnx bf16"]]
+    (refused,) = json.loads(failed.stdout)["refused"]
+    assert (refused["model"], refused["ways"]) == ("starter.onnx", ["onnx bf16"])
     unfit = CliRunner().invoke(app, ["bench", "--image-size", "330"])
     assert unfit.exit_code == 2
