@@ -22,10 +22,9 @@ from inference.model import weights_hash
 from inference.runtimes.torch_export import exported
 from inference.sidecar import sidecar_path
 from vigil import bench_report
-from vigil.bench import Measured, Refused, Way, bench, photos
+from vigil.bench import SIZES, Measured, Refused, Way, bench
 from vigil.plan_report import progress
 
-SIZES = (320, 416, 640)
 # The first is what the others are compared with.
 ON_CPU = [Way("cpu", "openvino", precision) for precision in ("fp32", "bf16", "fp16", "int8")] + [
     Way("cpu", "torch", "fp32"), Way("cpu", "torch", "bf16"),
@@ -45,18 +44,17 @@ def as_onnx(weights: Path) -> Path:
 
 def measure(weights: Path, seconds: float) -> Iterator[Measured | Refused]:
     folder = data_folder() / "images" / "coco128" / "images"
-    pictures = photos(folder)
     ways = ON_CPU + (ON_GPU if torch.cuda.is_available() else [])
     with progress(as_json=False) as tell:
-        yield from bench(str(weights), SIZES, ways, pictures, folder, seconds, tell)
-        yield from bench(str(as_onnx(weights)), SIZES, AS_ONNX, pictures, folder, seconds, tell)
+        yield from bench(str(weights), SIZES, folder, seconds, tell, ways)
+        yield from bench(str(as_onnx(weights)), SIZES, folder, seconds, tell, AS_ONNX)
 
 
 def main(seconds: Annotated[float, typer.Option(help="How long each combination is measured.")] = 2.0) -> None:
     told = list(measure(data_folder() / "weights" / "yolov8n.pt", seconds))
-    measured = [one for one in told if isinstance(one, Measured)]
-    bench_report.show(measured, [one for one in told if isinstance(one, Refused)], as_json=False)
-    Console().print(f"written to {save('models', {'rows': [asdict(row) for row in measured]})}")
+    bench_report.show(told, as_json=False)
+    rows = [asdict(one) for one in told if isinstance(one, Measured)]
+    Console().print(f"written to {save('models', {'rows': rows})}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -17,6 +17,12 @@ from inference.letterbox import Letterbox
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 # More change the ranges of activations hardly any more (NNCF's own default is 300), and each costs two inferences.
 MOST_PICTURES = 128
+
+
+def evenly(files: Sequence[Path], most: int) -> list[Path]:
+    """At most so many of them, from the first to the last, evenly spread."""
+    chosen = np.linspace(0, len(files) - 1, min(len(files), most)).round().astype(int)
+    return [files[index] for index in chosen]
 
 
 class Calibration:
@@ -33,8 +39,7 @@ class Calibration:
                 f"detector.calibration: {folder} has no pictures ({', '.join(sorted(SUFFIXES))}); give a folder with "
                 "some dozens of your cameras' own"
             )
-        chosen = np.linspace(0, len(files) - 1, min(len(files), MOST_PICTURES)).round().astype(int)
-        self.files = [files[index] for index in chosen]
+        self.files = evenly(files, MOST_PICTURES)
 
     def hash(self) -> str:
         """First 16 hex digits of a SHA-256 over the pictures' contents, in order; names do not count."""

@@ -33,6 +33,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from inference.boxes import iou
 from inference.errors import ModelError
 from inference.heads import Head, load_head
 from inference.input import InputSpec
@@ -191,18 +192,8 @@ def _sees(runtime: Runtime, head: Head, views: list[_View], spec: InputSpec) -> 
         height, width = view.picture.shape[:2]
         outputs = [output[0] for output in runtime.infer([as_if(view.picture, runtime.info.input, spec)])]
         rows = head.decode(outputs, height, width).rows
-        overlaps = _iou(view.boxes, view.letterbox.to_source(rows[:, :4]))
+        overlaps = iou(view.boxes, view.letterbox.to_source(rows[:, :4]))
         fitting += float(np.where(overlaps >= FITS_IOU, rows[:, 4], 0).max(axis=1, initial=0).sum())
         total += float(rows[:, 4].sum())
         known += len(view.boxes)
     return 2 * fitting / (total + known)
-
-
-def _iou(known: NDArray[np.float32], found: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Intersection over union [K, N] of xyxy boxes; known ones have an area."""
-    low = np.maximum(known[:, None, :2], found[None, :, :2])
-    high = np.minimum(known[:, None, 2:], found[None, :, 2:])
-    shared = (high - low).clip(0).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (known, found)]
-    overlaps: NDArray[np.float32] = shared / (areas[0][:, None] + areas[1][None] - shared)
-    return overlaps

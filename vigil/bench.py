@@ -12,13 +12,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.calibration import Calibration
+from inference.boxes import iou
+from inference.calibration import Calibration, evenly
 from inference.config import DetectorConfig
 from inference.cost import saturate
 from inference.errors import ModelError
 from inference.found import Rows
 from inference.heads import load_head
-from inference.letterbox import Letterbox
+from inference.letterbox import PAD_VALUE, Letterbox
 from inference.model import find_model
 from inference.runtimes import Picture, Runtime, load_runtime
 from inference.runtimes.auto import CAMERA, candidates, devices
@@ -26,13 +27,13 @@ from inference.runtimes.triton_model import is_triton
 from inference.selftest import PHOTOS
 from ingest.scene import photo_path
 
+SIZES = (320, 416, 640)
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 WARM_S = 0.3
 # So many pictures are looked at to say how rightly a model sees.
 LOOKED_AT = 16
 CONFIDENCE = 0.25
 SAME_IOU = 0.5
-GREY = (114, 114, 114)
 
 Image = NDArray[np.uint8]
 
@@ -88,8 +89,7 @@ def photos(folder: Path | None) -> list[Image]:
         SourceError: the package's are not there.
     """
     files = [photo_path(photo.name) for photo in PHOTOS] if folder is None else Calibration(folder).files
-    chosen = np.linspace(0, len(files) - 1, min(len(files), LOOKED_AT)).round().astype(int)
-    pictures = [cv2.imread(str(files[index])) for index in chosen]
+    pictures = [cv2.imread(str(file)) for file in evenly(files, LOOKED_AT)]
     return [_widened(picture) for picture in pictures if picture is not None]
 
 
@@ -97,15 +97,14 @@ def _widened(picture: Image) -> Image:
     height, width = picture.shape[:2]
     across, down = CAMERA
     below, beside = max(0, round(width * down / across) - height), max(0, round(height * across / down) - width)
-    wide: Image = cv2.copyMakeBorder(picture, 0, below, 0, beside, cv2.BORDER_CONSTANT, value=GREY)
+    wide: Image = cv2.copyMakeBorder(picture, 0, below, 0, beside, cv2.BORDER_CONSTANT, value=(PAD_VALUE,) * 3)
     return wide
 
 
-def ways(model: str, quantises: bool) -> list[Way]:
-    """How a model may be computed on this machine; `quantises`: there are pictures to do that on."""
+def ways(model: str, file: Path, quantises: bool) -> list[Way]:
+    """How a model, found in `file`, may be computed on this machine; `quantises`: there are pictures to do that on."""
     if is_triton(model):
         return [Way("auto", "triton", "auto")]
-    file = find_model(model)[0]
     return [
         Way(device, runtime, precision)
         for device in devices("auto")
@@ -116,17 +115,23 @@ def ways(model: str, quantises: bool) -> list[Way]:
 
 
 def bench(
-    model: str, sizes: Sequence[int], chosen: Sequence[Way], pictures: Sequence[Image], calibration: Path | None,
-    seconds: float, tell: Callable[[str], None],
+    model: str, sizes: Sequence[int], folder: Path | None, seconds: float, tell: Callable[[str], None],
+    chosen: Sequence[Way] | None = None,
 ) -> Iterator[Measured | Refused]:  # fmt: skip
-    """Measures the model at each image size in each of the ways, for so many seconds each.
+    """Measures the model at each image size in each way there is, or those chosen, for so many seconds each.
 
     Ways that come to the same, as of models of one size or one precision, are measured once.
 
+    Args:
+        folder: pictures to quantise on and to look at; None: no int8, and the package's are looked at.
+
     Raises:
-        ModelError: there is no such model.
+        ModelError: there is no such model, or no picture in the folder.
+        SourceError: as `photos`.
     """
     file = find_model(model)[0]
+    pictures = photos(folder)
+    chosen = chosen or ways(model, file, quantises=folder is not None)
     known = set()
     for size in sizes:
         reference: list[Rows] | None = None
@@ -135,7 +140,7 @@ def bench(
             try:
                 runtime = load_runtime(file, DetectorConfig(
                     model=model, image_size=size, device=way.device, runtime=way.runtime, precision=way.precision,
-                    calibration=calibration,
+                    calibration=folder,
                 ))  # fmt: skip
                 box = Letterbox.fit(*CAMERA, size, runtime.info.input)
                 this = (runtime.info.device, runtime.info.runtime, runtime.info.precision, box.width, box.height)
@@ -182,22 +187,13 @@ def agreement(seen: Sequence[Rows], reference: Sequence[Rows]) -> tuple[float | 
     """Which part of the boxes of `reference` is there too, of the same class, and how far their scores are apart."""
     differences, count = [], 0
     for rows, expected in zip(seen, reference, strict=True):
-        free = np.ones(len(rows), np.bool_)
-        for row in expected:
-            count += 1
-            alike = np.where(free & (rows[:, 5] == row[5]), _iou(rows, row), 0.0)
-            if len(rows) and alike.max() >= SAME_IOU:
-                free[alike.argmax()] = False
-                differences.append(abs(float(rows[alike.argmax(), 4] - row[4])))
+        count += len(expected)
+        alike = np.where(expected[:, None, 5] == rows[:, 5], iou(expected[:, :4], rows[:, :4]), 0)
+        for row, likeness in zip(expected, alike, strict=True):
+            if likeness.max(initial=0) >= SAME_IOU:
+                twin = likeness.argmax()
+                differences.append(abs(float(rows[twin, 4] - row[4])))
+                alike[:, twin] = 0
     if not count:
         return None, None
     return round(len(differences) / count, 3), round(float(np.mean(differences)), 4) if differences else None
-
-
-def _iou(rows: Rows, row: NDArray[np.float32]) -> NDArray[np.float32]:
-    left, top = np.maximum(rows[:, :2], row[:2]).T
-    right, bottom = np.minimum(rows[:, 2:4], row[2:4]).T
-    shared = np.maximum(right - left, 0) * np.maximum(bottom - top, 0)
-    areas = (rows[:, 2] - rows[:, 0]) * (rows[:, 3] - rows[:, 1]) + (row[2] - row[0]) * (row[3] - row[1])
-    alike: NDArray[np.float32] = shared / np.maximum(areas - shared, 1e-9)
-    return alike

@@ -12,9 +12,11 @@ from rich.table import Table
 from vigil.bench import Measured, Refused
 
 
-def show(measured: Sequence[Measured], refused: Sequence[Refused], as_json: bool) -> None:
+def show(told: Sequence[Measured | Refused], as_json: bool) -> None:
+    measured = [one for one in told if isinstance(one, Measured)]
+    refused = _by_reason([one for one in told if isinstance(one, Refused)])
     if as_json:
-        left_out = [{"model": model, "ways": ways, "why": why} for (model, why), ways in _by_reason(refused).items()]
+        left_out = [{"model": model, "ways": ways, "why": why} for (model, why), ways in refused.items()]
         print(json.dumps({"measured": [asdict(one) for one in measured], "refused": left_out}, indent=2))
         return
     console = Console()
@@ -22,7 +24,7 @@ def show(measured: Sequence[Measured], refused: Sequence[Refused], as_json: bool
         console.print(f"[bold]{model}[/bold]", highlight=False)
         console.print(_table([one for one in measured if one.model == model]))
         console.print()
-    for (model, why), ways in _by_reason(refused).items():
+    for (model, why), ways in refused.items():
         console.print(f"[yellow]{model} cannot be computed by[/yellow] {', '.join(ways)}: {why}", highlight=False)
     if measured:
         console.print(

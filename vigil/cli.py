@@ -335,21 +335,13 @@ def bench(
     from vigil.plan_report import progress
 
     logging.configure("warning", "console")
-    sizes = image_size or [320, 416, 640]
+    sizes = image_size or benching.SIZES
     if unfit := [size for size in sizes if size % 32]:
         raise typer.BadParameter(f"{unfit[0]} is not a multiple of 32", param_hint="--image-size")
-    measured, refused = [], []
-    looked_at = benching.photos(pictures)
     with progress(as_json) as tell:
-        for name in model or ["auto"]:
-            chosen = benching.ways(name, quantises=pictures is not None)
-            for one in benching.bench(name, sizes, chosen, looked_at, pictures, seconds, tell):
-                if isinstance(one, benching.Measured):
-                    measured.append(one)
-                else:
-                    refused.append(one)
-    bench_report.show(measured, refused, as_json)
-    if not measured:
+        told = [one for name in model or ["auto"] for one in benching.bench(name, sizes, pictures, seconds, tell)]
+    bench_report.show(told, as_json)
+    if not any(isinstance(one, benching.Measured) for one in told):
         raise typer.Exit(FAILED)
 
 

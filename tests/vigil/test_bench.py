@@ -12,12 +12,13 @@ import pytest
 from typer.testing import CliRunner
 
 from inference.errors import ModelError
+from inference.model import STARTER
 from inference.runtimes.auto import CAMERA
 from vigil import bench as benching
 from vigil.bench import Measured, Way, agreement, bench, photos, ways
 from vigil.cli import app
 
-FP32, BF16 = Way("cpu", "openvino", "fp32"), Way("cpu", "openvino", "bf16")
+FP32 = Way("cpu", "openvino", "fp32")
 
 
 def rows(*boxes: tuple[float, ...]) -> Any:
@@ -65,7 +66,7 @@ def test_each_way_is_measured_once_and_what_cannot_be_is_named() -> None:
     told: list[str] = []
     nonsense = Way("cpu", "onnx", "bf16")
     same = Way("cpu", "openvino", "fp32")
-    fp32, refused = bench("starter", [320], [FP32, nonsense, same], photos(None), None, 0.2, told.append)
+    fp32, refused = bench("starter", [320], None, 0.2, told.append, [FP32, nonsense, same])
     assert isinstance(fp32, Measured)
     assert (fp32.input, fp32.precision, fp32.found, fp32.score_drift) == ("320x192", "fp32", 1.0, 0.0)
     assert fp32.fps > 0
@@ -77,13 +78,14 @@ def test_each_way_is_measured_once_and_what_cannot_be_is_named() -> None:
 
 
 def test_int8_is_tried_where_there_are_pictures_to_quantise_on() -> None:
-    assert [way.precision for way in ways("starter", quantises=False)].count("int8") == 0
-    assert ways("triton://host:8001/yolo", quantises=True) == [Way("auto", "triton", "auto")]
+    server = "triton://host:8001/yolo"
+    assert [way.precision for way in ways("starter", STARTER, quantises=False)].count("int8") == 0
+    assert ways(server, Path(server), quantises=True) == [Way("auto", "triton", "auto")]
 
 
 def test_the_command_tells_of_all_and_fails_where_nothing_can_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     def only(way: Way) -> None:
-        monkeypatch.setattr(benching, "ways", lambda model, quantises: [way])
+        monkeypatch.setattr(benching, "ways", lambda model, file, quantises: [way])
 
     arguments = ["bench", "--model", "starter", "--image-size", "320", "--seconds", "0.2"]
     only(FP32)
